@@ -1,0 +1,90 @@
+"""Typed contract of the compiled kernels; `core.native` is the only module that imports them.
+
+All arrays are contiguous float32. Outputs are allocated by the caller and filled. Matrices are row-major
+(N, C), network weights (C, H). Results do not depend on `threads`.
+
+Raises of all functions:
+    ValueError: an array has the wrong number of elements or is not contiguous.
+    TypeError: an array is not float32, or an output is read-only or also passed as another argument.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def parallel_mlp_forward(
+    a: NDArray[np.float32],
+    w1: NDArray[np.float32],
+    b1: NDArray[np.float32],
+    w2: NDArray[np.float32],
+    b2: NDArray[np.float32],
+    out: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def parallel_mlp_backward(
+    a: NDArray[np.float32],
+    w1: NDArray[np.float32],
+    b1: NDArray[np.float32],
+    w2: NDArray[np.float32],
+    grad_out: NDArray[np.float32],
+    grad_a: NDArray[np.float32],
+    grad_w1: NDArray[np.float32],
+    grad_b1: NDArray[np.float32],
+    grad_w2: NDArray[np.float32],
+    grad_b2: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def leaky_hard_forward(
+    pre: NDArray[np.float32],
+    lower: NDArray[np.float32],
+    upper: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def leaky_hard_backward(
+    pre: NDArray[np.float32],
+    grad_lower: NDArray[np.float32] | None,
+    grad_upper: NDArray[np.float32] | None,
+    grad_pre: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def uniform_fill(key: int, offset: int, out: NDArray[np.float32], threads: int) -> None: ...
+def masked_acts_forward(
+    a: NDArray[np.float32],
+    g: NDArray[np.float32],
+    key: int,
+    offset: int,
+    delta_mask: NDArray[np.float32] | None,
+    binomial: bool,
+    components: int,
+    out: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def masked_acts_backward(
+    a: NDArray[np.float32],
+    g: NDArray[np.float32],
+    key: int,
+    offset: int,
+    delta_mask: NDArray[np.float32] | None,
+    binomial: bool,
+    components: int,
+    grad_out: NDArray[np.float32],
+    grad_a: NDArray[np.float32],
+    grad_g: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def minimality_forward(
+    u: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    p: float,
+    eps: float,
+    sums: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def minimality_backward(
+    u: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    p: float,
+    eps: float,
+    grad_sums: NDArray[np.float32],
+    grad_u: NDArray[np.float32],
+    threads: int,
+) -> None: ...

@@ -1,0 +1,410 @@
+"""A frozen target model with subcomponents beside the weights of chosen modules.
+
+The target is never changed: while a `ComponentModel` is attached, the `forward` of each decomposed module
+asks it what to do, and with no pass under way runs as before. `detach` gives the model back untouched.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from core.components.importance import ImportanceSettings, build_network
+from core.components.masks import Mask, NoiseKey
+from core.components.sigmoids import squash
+from core.components.subcomponents import (
+    IdentityLayer,
+    Site,
+    Subcomponents,
+    TiedSubcomponents,
+    site_kind,
+    site_widths,
+)
+from core.errors import UsageError
+from core.randomness import generator
+from core.settings import Settings
+from core.shapes import ComponentActs
+
+IDENTITY_NAME = "pre_identity"
+JITTER_SCALE = 0.05
+
+
+class ModulePattern(Settings):
+    """Which modules are decomposed, and into how many subcomponents each."""
+
+    pattern: str = Field(min_length=1)
+    """fnmatch pattern of module names, for example `layers.*.mlp_in`."""
+
+    C: int = Field(gt=0)
+    """Subcomponents of every module that matches."""
+
+
+class ComponentsSettings(Settings):
+    """The modules to decompose."""
+
+    modules: tuple[ModulePattern, ...] = ()
+    """Patterns of modules with their number of subcomponents; each module may match one only."""
+
+    identities: tuple[ModulePattern, ...] = ()
+    """Modules in front of which an identity layer is inserted and decomposed, as `<module>.pre_identity`."""
+
+    weight_delta: bool = True
+    """Whether stochastic and adversarial masks include the weight delta with a mask of its own."""
+
+
+@dataclass(frozen=True)
+class TargetPass:
+    """One run of the unchanged target, without gradients."""
+
+    output: Tensor
+    inputs: dict[str, Tensor]
+    """What each decomposed module saw, (... d_in), or token ids (...)."""
+    outputs: dict[str, Tensor]
+    """What each decomposed module gave, (... d_out)."""
+    prefix: dict[str, tuple[Tensor, Tensor]]
+    """Input and output of the modules that only depend on the model's inputs (embeddings and the like)."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Causal importances of every module on one batch, each (... C)."""
+
+    acts: dict[str, ComponentActs]
+    """Component activations on the target's own inputs."""
+    pre: dict[str, ComponentActs]
+    """Values before the squashing function."""
+    lower: dict[str, ComponentActs]
+    """Importances that masks are made from."""
+    upper: dict[str, ComponentActs]
+    """Importances that the minimality penalty sees."""
+
+
+@dataclass
+class _Recording:
+    known: list[Tensor]
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    prefix: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+@dataclass
+class _MaskedPass:
+    masks: Mapping[str, Mask]
+    target: TargetPass | None
+    acts: Mapping[str, ComponentActs]
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def shares(self, name: str, x: Tensor) -> bool:
+        """Whether module `name` sees here exactly what it saw in the target pass.
+
+        True when the very same tensor arrives (nothing before it is replaced), and when it is the only
+        replaced module, whose input cannot differ.
+        """
+        if self.target is None:
+            return False
+        return x is self.target.inputs[name] or len(self.masks) == 1
+
+
+class ComponentModel(nn.Module):
+    """Subcomponents and importance networks for the modules of one target model."""
+
+    def __init__(
+        self,
+        target: nn.Module,
+        components: ComponentsSettings,
+        importance: ImportanceSettings,
+        ties: tuple[tuple[str, str], ...] = (),
+        output: Callable[[Any], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Attach to `target`, which is frozen and put in eval mode.
+
+        `ties` are pairs (source, tied) of modules whose weights are transposes of each other; the tied one
+        shares the source's parameters. `output` picks the output tensor from what the model returns.
+
+        Raises:
+            UsageError: a pattern that matches nothing, two that match one module, an unsupported module.
+        """
+        super().__init__()
+        # Held in a tuple: the target's parameters are not this module's parameters.
+        self._target = (target.eval().requires_grad_(False),)
+        self._output = output or _only_tensor
+        self.importance_settings = importance
+        self._pass: _Recording | _MaskedPass | None = None
+        self._hooks: list[Any] = []
+        counts = match_modules(target, components)
+        self._insert_identities(components)
+        self.sites = self._build_sites(counts, dict((tied, source) for source, tied in ties), seed)
+        self.subcomponents = nn.ModuleDict({_key(n): site.subcomponents for n, site in self.sites.items()})
+        self.networks = nn.ModuleDict(
+            {
+                _key(name): build_network(
+                    importance,
+                    site.C,
+                    site.d_in,
+                    site.kind == "embedding",
+                    generator(seed, f"init/importance/{name}"),
+                )
+                for name, site in self.sites.items()
+            }
+        )
+        self._wrapped: list[nn.Module] = []
+        for site in self.sites.values():
+            self._wrap(site.module, self._site_forward(site))
+        for name, module in target.named_modules():
+            if module not in self._wrapped and not any(module.children()):
+                self._wrap(module, self._prefix_forward(name, module.forward))
+
+    @property
+    def target(self) -> nn.Module:
+        """The model being explained."""
+        return self._target[0]
+
+    def detach(self) -> None:
+        """Give the target back as it was."""
+        for module in self._wrapped:
+            module.__dict__.pop("forward", None)
+        for site in self.sites.values():
+            if site.kind == "identity":
+                parent = self.target.get_submodule(site.name.removesuffix(f".{IDENTITY_NAME}"))
+                delattr(parent, IDENTITY_NAME)
+        for hook in self._hooks:
+            hook.remove()
+
+    def component_parameters(self) -> list[nn.Parameter]:
+        """All V and U."""
+        return list(self.subcomponents.parameters())
+
+    def importance_parameters(self) -> list[nn.Parameter]:
+        """All weights of the importance networks."""
+        return list(self.networks.parameters())
+
+    def network(self, name: str) -> nn.Module:
+        """The importance network of one module."""
+        return self.networks[_key(name)]
+
+    def weight_deltas(self) -> dict[str, Tensor]:
+        """What the subcomponents of each module leave over."""
+        return {name: site.weight_delta() for name, site in self.sites.items()}
+
+    @torch.no_grad()
+    def target_pass(self, inputs: Any) -> TargetPass:
+        """Run the unchanged target and keep what each decomposed module saw and gave."""
+        recording = _Recording(list(inputs.values()) if isinstance(inputs, Mapping) else [inputs])
+        with self._under(recording):
+            output = self._run(inputs)
+        missing = [name for name in self.sites if name not in recording.inputs]
+        if missing:
+            raise UsageError(
+                f"modules {missing} did not run in the target's forward pass, so they cannot be decomposed.",
+                "Leave them out, or check that the model calls them (and not only their weights).",
+            )
+        return TargetPass(output, recording.inputs, recording.outputs, recording.prefix)
+
+    def importance(self, target: TargetPass, jitter: NoiseKey | None = None) -> Importance:
+        """Causal importances on the inputs of a target pass.
+
+        `jitter` names the noise of binomial sampling; without it (evaluation) nothing is jittered.
+        """
+        settings = self.importance_settings
+        acts = {name: site.activations(target.inputs[name]) for name, site in self.sites.items()}
+        pre: dict[str, Tensor] = {}
+        lower: dict[str, Tensor] = {}
+        upper: dict[str, Tensor] = {}
+        for i, name in enumerate(self.sites):
+            reads = acts[name] if settings.kind == "mlp" else target.inputs[name]
+            pre[name] = self.network(name)(reads.float())
+            jittered = None
+            if jitter is not None and settings.sampling == "binomial":
+                key = NoiseKey(jitter.seed, jitter.purpose, (*jitter.indices, i))
+                noise = key.uniform(pre[name].shape, pre[name].device)
+                jittered = (1 + JITTER_SCALE) * pre[name] - JITTER_SCALE * noise
+            lower[name], upper[name] = squash(pre[name], settings.sigmoid, jittered)
+        return Importance(acts, pre, lower, upper)
+
+    def masked_pass(
+        self,
+        inputs: Any,
+        masks: Mapping[str, Mask],
+        target: TargetPass | None = None,
+        acts: Mapping[str, ComponentActs] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the target with the modules in `masks` replaced by their masked subcomponents.
+
+        With `target` and `acts` of the same inputs, modules that see what they saw there are not computed
+        again. Returns the output and what each replaced module gave.
+        """
+        masked = _MaskedPass(masks, target if acts else None, acts or {})
+        with self._under(masked):
+            return self._run(inputs), masked.outputs
+
+    def _run(self, inputs: Any) -> Tensor:
+        if isinstance(inputs, Mapping):
+            return self._output(self.target(**inputs))
+        return self._output(self.target(inputs))
+
+    @contextmanager
+    def _under(self, passing: "_Recording | _MaskedPass") -> Iterator[None]:
+        assert self._pass is None, "passes do not nest"
+        self._pass = passing
+        try:
+            yield
+        finally:
+            self._pass = None
+
+    def _site_forward(self, site: Site) -> Callable[[Tensor], Tensor]:
+        original = site.module.forward
+
+        def forward(x: Tensor) -> Tensor:
+            passing = self._pass
+            if passing is None:
+                return original(x)
+            if isinstance(passing, _Recording):
+                assert site.name not in passing.inputs, f"module {site.name!r} ran twice in one forward pass"
+                passing.inputs[site.name] = x
+                out = passing.outputs[site.name] = original(x)
+                return out
+            mask = passing.masks.get(site.name)
+            if mask is None:
+                return original(x)
+            out = passing.outputs[site.name] = _masked_forward(site, original, x, mask, passing)
+            return out
+
+        return forward
+
+    def _prefix_forward(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        # A module that reads nothing but the model's inputs gives the same in every pass of a step.
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            passing = self._pass
+            if passing is None or len(args) != 1 or kwargs:
+                return original(*args, **kwargs)
+            if isinstance(passing, _Recording):
+                out = original(args[0])
+                if isinstance(out, Tensor) and any(args[0] is known for known in passing.known):
+                    passing.known.append(out)
+                    passing.prefix[name] = (args[0], out)
+                return out
+            if passing.target is not None:
+                seen, out = passing.target.prefix.get(name, (None, None))
+                if seen is args[0]:
+                    return out
+            return original(args[0])
+
+        return forward
+
+    def _wrap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        module.forward = forward  # type: ignore[method-assign]
+        self._wrapped.append(module)
+
+    def _insert_identities(self, components: ComponentsSettings) -> None:
+        for name, module in list(self.target.named_modules()):
+            if any(fnmatchcase(name, item.pattern) for item in components.identities):
+                width = site_widths(site_kind(name, module), module)[0]
+                parameter = next(module.parameters())
+                setattr(module, IDENTITY_NAME, IdentityLayer(width).to(parameter.device))
+                self._hooks.append(module.register_forward_pre_hook(_through_identity))
+
+    def _build_sites(self, counts: dict[str, int], ties: dict[str, str], seed: int) -> dict[str, Site]:
+        modules = dict(self.target.named_modules())
+        sites: dict[str, Site] = {}
+        for name in sorted(counts, key=lambda name: name in ties):  # tied modules after their sources
+            module = modules[name]
+            kind = site_kind(name, module)
+            source = sites.get(ties.get(name, ""))
+            if source is not None and isinstance(source.subcomponents, Subcomponents):
+                assert torch.equal(source.target_weight(), _weight(kind, module).T), f"{name} is not tied"
+                assert source.C == counts[name], f"tied modules {source.name}, {name} need the same C"
+                factors: Subcomponents | TiedSubcomponents = TiedSubcomponents(source.subcomponents)
+            else:
+                d_in, d_out = site_widths(kind, module)
+                draw = generator(seed, f"init/subcomponents/{name}")
+                factors = Subcomponents(d_in, counts[name], d_out, draw)
+            sites[name] = Site(name, kind, module, factors)
+        return {name: sites[name] for name in counts}
+
+
+def match_modules(target: nn.Module, components: ComponentsSettings) -> dict[str, int]:
+    """Name and number of subcomponents of every module to decompose, in the model's order.
+
+    Raises:
+        UsageError: nothing asked for, a pattern that matches nothing, or two that match one module.
+    """
+    names = [name for name, _ in target.named_modules() if name]
+    wanted: dict[str, tuple[str, int]] = {}
+    for items, suffix in ((components.identities, f".{IDENTITY_NAME}"), (components.modules, "")):
+        for item in items:
+            matched = [name for name in names if fnmatchcase(name, item.pattern)]
+            if not matched:
+                raise UsageError(
+                    f"pattern {item.pattern!r} matches no module.", f"Modules: {', '.join(names)}."
+                )
+            for name in matched:
+                site_kind(name, target.get_submodule(name))
+                if suffix and isinstance(target.get_submodule(name), nn.Embedding):
+                    raise UsageError(f"module {name!r} is an embedding: no identity fits in front of it.")
+                if name + suffix in wanted:
+                    raise UsageError(
+                        f"module {name!r} matches two patterns, {wanted[name + suffix][0]!r} and "
+                        f"{item.pattern!r}.",
+                        "Each module may match one only.",
+                    )
+                wanted[name + suffix] = (item.pattern, item.C)
+    if not wanted:
+        raise UsageError("components.modules is empty.", "Name at least one module pattern with its C.")
+    order = [found for name in names for found in (f"{name}.{IDENTITY_NAME}", name) if found in wanted]
+    return {name: wanted[name][1] for name in order}
+
+
+def _masked_forward(
+    site: Site, original: Callable[[Tensor], Tensor], x: Tensor, mask: Mask, passing: _MaskedPass
+) -> Tensor:
+    shared = passing.shares(site.name, x)
+    a = passing.acts[site.name] if shared else site.activations(x)
+    bias = site.bias
+    out = mask.gate(a) @ site.U
+    if mask.delta is None and mask.route is None:
+        return out if bias is None else out + bias
+    assert not shared or passing.target is not None
+    o = passing.target.outputs[site.name] if shared and passing.target else original(x)
+    if mask.delta is None:
+        out = out if bias is None else out + bias
+    elif bias is None:
+        out = torch.addcmul(out, mask.delta.unsqueeze(-1), o)
+    else:
+        out = torch.addcmul(out, mask.delta.unsqueeze(-1), o - bias) + bias
+    return out if mask.route is None else torch.where(mask.route.unsqueeze(-1), out, o)
+
+
+def _weight(kind: str, module: nn.Module) -> Tensor:
+    weight: Any = module.weight
+    return weight.T if kind == "conv1d" else weight
+
+
+def _through_identity(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    identity: Any = getattr(module, IDENTITY_NAME)
+    return (identity(args[0]), *args[1:])
+
+
+def _key(name: str) -> str:
+    # nn.ModuleDict refuses dots in names.
+    return name.replace(".", "/")
+
+
+def _only_tensor(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    for name in ("logits", "last_hidden_state"):
+        found = getattr(output, name, None)
+        if isinstance(found, Tensor):
+            return found
+    if isinstance(output, tuple) and isinstance(output[0], Tensor):
+        return output[0]
+    raise UsageError(
+        f"the model returned a {type(output).__name__}, not a tensor.",
+        "Pass `output=` a function that picks the output tensor.",
+    )

@@ -1,0 +1,129 @@
+"""Masks: how much of each subcomponent is kept at each position.
+
+A masked module computes, with a = x V and the module's own output o = x W^T + bias,
+
+    out = (a * (m - m_delta)) U + m_delta * (o - bias) + bias
+
+which is (a * m) U + m_delta * (x delta^T) + bias without ever building the weight delta. Each mask below
+knows how to `gate` the activations, that is to return a * (m - m_delta).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from core import native
+from core.randomness import derive_seed, generator
+from core.shapes import ComponentActs, PositionValues, Routing
+
+
+class Mask(Protocol):
+    """What a masked forward pass needs to know about one module."""
+
+    @property
+    def delta(self) -> PositionValues | None:
+        """Mask of the weight delta, one number per position; None leaves the delta out."""
+        ...
+
+    @property
+    def route(self) -> Routing | None:
+        """Where the module is replaced by its subcomponents; None means everywhere."""
+        ...
+
+    def gate(self, a: ComponentActs) -> ComponentActs:
+        """a * (m - m_delta)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExplicitMask:
+    """A given mask m (... C); None keeps every subcomponent."""
+
+    m: ComponentActs | None = None
+    delta: PositionValues | None = None
+    route: Routing | None = None
+
+    def gate(self, a: ComponentActs) -> ComponentActs:
+        """a * (m - m_delta)."""
+        if self.m is None:
+            return a if self.delta is None else a * (1 - self.delta.unsqueeze(-1))
+        return a * (self.m if self.delta is None else self.m - self.delta.unsqueeze(-1))
+
+
+@dataclass(frozen=True)
+class SourceMask:
+    """m = g + (1 - g) r with given sources r; they may need gradients (adversaries)."""
+
+    g: ComponentActs
+    r: ComponentActs
+    delta: PositionValues | None = None
+    route: Routing | None = None
+
+    def gate(self, a: ComponentActs) -> ComponentActs:
+        """a * (m - m_delta)."""
+        m = torch.addcmul(self.r, self.g, 1 - self.r)
+        return a * (m if self.delta is None else m - self.delta.unsqueeze(-1))
+
+
+@dataclass(frozen=True)
+class NoiseKey:
+    """Names one random field: a run's seed, the purpose and the indices of the draw."""
+
+    seed: int
+    purpose: str
+    indices: tuple[int, ...]
+
+    def value(self) -> int:
+        """The 63-bit key of this field."""
+        return derive_seed(self.seed, self.purpose, *self.indices)
+
+    def uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Uniform [0, 1) numbers of this field."""
+        if device.type == "cpu":
+            return native.uniform(tuple(shape), self.value())
+        draw = generator(self.seed, self.purpose, *self.indices, device=device)
+        return torch.rand(shape, generator=draw, device=device)
+
+
+@dataclass(frozen=True)
+class StochasticMask:
+    """m = g + (1 - g) r with random sources r, uniform or (binomial) 0 or 1 with even odds.
+
+    On the CPU the sources are never stored: a kernel draws them as it gates and again going back.
+    """
+
+    g: ComponentActs
+    key: NoiseKey
+    delta: PositionValues | None = None
+    route: Routing | None = None
+    binomial: bool = False
+
+    def gate(self, a: ComponentActs) -> ComponentActs:
+        """a * (m - m_delta)."""
+        if native.usable(a) and native.usable(self.g) and a.shape == self.g.shape:
+            return _NativeGate.apply(a, self.g, self.key.value(), self.delta, self.binomial)
+        return SourceMask(self.g, self.sources(), self.delta).gate(a)
+
+    def sources(self) -> ComponentActs:
+        """The sources r this mask draws."""
+        r = self.key.uniform(self.g.shape, self.g.device)
+        return (r >= 0.5).to(r.dtype) if self.binomial else r
+
+
+class _NativeGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, g: Tensor, key: int, delta: Tensor | None, binomial: bool) -> Tensor:
+        a, g = a.contiguous(), g.contiguous()
+        ctx.save_for_backward(a, g, delta)
+        ctx.key, ctx.binomial = key, binomial
+        return native.masked_acts_forward(a, g, key, 0, delta, binomial)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, g, delta = ctx.saved_tensors
+        grad_a, grad_g = native.masked_acts_backward(
+            a, g, grads[0], ctx.key, 0, delta, ctx.binomial
+        )
+        return grad_a, grad_g, None, None, None

@@ -1,0 +1,113 @@
+"""Checkpoints: what a run needs to go on as if it had never stopped.
+
+`components.safetensors` holds V, U and the importance networks by name, for any reader;
+`training.pt` holds the optimiser. Random numbers and the data position need no state: both are functions
+of the seed and the step. A checkpoint appears by one rename, whole or not at all.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.components.component_model import ComponentModel
+from core.components.subcomponents import TiedSubcomponents
+from core.errors import UsageError
+from core.runs.directory import RunDirectory
+from core.runs.files import new_folder
+
+SCHEMA_VERSION = 1
+COMPONENTS = "components.safetensors"
+TRAINING = "training.pt"
+
+
+def component_tensors(model: ComponentModel) -> dict[str, Tensor]:
+    """Everything that was learnt, by name: `V/<module>`, `U/<module>`, `importance/<module>/<parameter>`."""
+    tensors: dict[str, Tensor] = {}
+    for name, site in model.sites.items():
+        tensors[f"V/{name}"] = site.V.detach().contiguous()
+        tensors[f"U/{name}"] = site.U.detach().contiguous()
+        for key, value in model.network(name).state_dict().items():
+            tensors[f"importance/{name}/{key}"] = value.contiguous()
+    return tensors
+
+
+def load_component_tensors(model: ComponentModel, tensors: dict[str, Tensor], source: str) -> None:
+    """Copy learnt tensors into a model of the same shape.
+
+    Raises:
+        UsageError: names or shapes that do not fit, naming the first that does not.
+    """
+    wanted = component_tensors(model)
+    if missing := sorted(wanted.keys() ^ tensors.keys()):
+        raise UsageError(f"{source} does not fit these settings: {missing[0]} is only on one side.")
+    for key, value in wanted.items():
+        if value.shape != tensors[key].shape:
+            found = list(tensors[key].shape)
+            raise UsageError(f"{source} does not fit these settings: {key} is {found}, not {list(value.shape)}.")
+    with torch.no_grad():
+        for name, site in model.sites.items():
+            if not isinstance(site.subcomponents, TiedSubcomponents):
+                site.V.copy_(tensors[f"V/{name}"])
+                site.U.copy_(tensors[f"U/{name}"])
+            prefix = f"importance/{name}/"
+            state = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+            model.network(name).load_state_dict(state)
+
+
+def save_checkpoint(run: RunDirectory, step: int, model: ComponentModel, training: dict[str, Any] | None, keep: int) -> Path:
+    """Write the checkpoint of `step` and remove all but the newest `keep`.
+
+    Raises:
+        SpdError: it could not be written; earlier checkpoints are untouched.
+    """
+    final = run.checkpoint(step)
+    with new_folder(final) as folder:
+        metadata = {"schema_version": str(SCHEMA_VERSION), "step": str(step), "modules": json.dumps(list(model.sites))}
+        save_file({k: v.cpu() for k, v in component_tensors(model).items()}, folder / COMPONENTS, metadata)
+        if training is not None:
+            torch.save(training, folder / TRAINING)
+    for old in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint(old))
+    return final
+
+
+def read_components(folder: Path) -> tuple[dict[str, Tensor], int]:
+    """Learnt tensors and step of a checkpoint.
+
+    Raises:
+        UsageError: missing, truncated, or of another schema version.
+    """
+    path = folder / COMPONENTS
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("schema_version") != str(SCHEMA_VERSION):
+                raise UsageError(
+                    f"{path} has schema version {metadata.get('schema_version')}; this spd reads {SCHEMA_VERSION}.",
+                    "Use the spd version that wrote it.",
+                )
+            return {key: file.get_tensor(key) for key in file.keys()}, int(metadata["step"])
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"checkpoint {path} is damaged or missing ({error}).", _REMEDY) from error
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Optimiser state of a checkpoint.
+
+    Raises:
+        UsageError: missing or damaged.
+    """
+    path = folder / TRAINING
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a damaged archive
+        raise UsageError(f"checkpoint {path} is damaged or missing ({type(error).__name__}).", _REMEDY) from error
+
+
+_REMEDY = "Delete that step's folder to go on from the checkpoint before it."

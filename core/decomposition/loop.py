@@ -1,0 +1,134 @@
+"""The main path: how a model is decomposed, in order.
+
+    warm up         fit the subcomponents to the weights (faithfulness)
+    each step       look at a batch: target pass, importances, losses, update
+    now and then    log, evaluate, draw, save
+    at the end      evaluate once more, save, say what was found
+
+Everything a step draws is a function of (seed, purpose, step), so a run that was stopped anywhere and
+resumed from its last checkpoint writes the same numbers as one that was not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.components.component_model import ComponentModel
+from core.decomposition.checkpoint import save_checkpoint
+from core.decomposition.evaluation import Evaluation, evaluate
+from core.decomposition.figures.draw import draw_figures
+from core.decomposition.mirror import Mirror
+from core.decomposition.null_rows import Batch, fold_null_rows
+from core.decomposition.settings import DecompositionSettings
+from core.decomposition.step import FiniteGuard, Stepper, train_record, warm_up_faithfulness
+from core.decomposition.stopping import StopSignal
+from core.errors import Interrupted
+from core.runs.directory import RunDirectory
+from core.runs.metrics_log import MetricsLog
+from core.targets.target import Target
+
+
+class Observer(Protocol):
+    """Whoever watches a run: a terminal, a test, nobody."""
+
+    def message(self, text: str) -> None:
+        """One line of talk."""
+        ...
+
+    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps of a phase; called often, so it must be cheap."""
+        ...
+
+
+@dataclass
+class Job:
+    """One decomposition under way."""
+
+    settings: DecompositionSettings
+    target: Target
+    model: ComponentModel
+    stepper: Stepper
+    run: RunDirectory
+    log: MetricsLog
+    mirror: Mirror
+    start: int
+    """First step to do: 0, or that of the checkpoint it resumes from."""
+    warms_up: bool
+    """Whether a fresh start begins with the faithfulness warm-up; one from another run's components does not."""
+    folds: bool
+    """Whether rows of zeros may be folded, see `core.decomposition.null_rows`."""
+    on_saved: Callable[[int], None]
+    """Called after each checkpoint with its step."""
+
+    def batch(self, step: int) -> Batch:
+        """The training batch of one step."""
+        inputs = self.target.batch("train", step, self.settings.training.batch_size)
+        if self.folds:
+            batch = fold_null_rows(inputs)
+            return Batch(_moved(batch.inputs, self), _moved(batch.weights, self), batch.size)
+        return Batch(_moved(inputs, self))
+
+
+def run_job(job: Job, observer: Observer) -> Evaluation:
+    """Train to the end; returns the last evaluation.
+
+    Raises:
+        Interrupted: the user asked to stop; a checkpoint was saved.
+        NonFiniteLoss: a loss term became NaN or infinite.
+        SpdError: a file could not be written; the last checkpoint is intact.
+    """
+    settings = job.settings
+    steps = settings.training.steps
+    guard = FiniteGuard(every=1 if job.stepper.device.type == "cpu" else settings.record.log_every)
+    if job.start == 0 and job.warms_up:
+        warmup = settings.training.warmup
+        warm_up_faithfulness(job.model, warmup, lambda n: observer.progress("warm-up", n, warmup.steps))
+    with StopSignal() as stop:
+        for step in range(job.start, steps):
+            if step > job.start and (step % settings.record.checkpoint_every == 0 or stop.requested):
+                guard.check()
+                _save(job, step)
+            if stop.requested:
+                raise Interrupted(f"stopped at step {step} of {steps}; everything up to there is saved.")
+            if step % settings.evaluation.every == 0:
+                _evaluate(job, step, observer)
+            _train(job, step, guard)
+            observer.progress("decompose", step + 1, steps)
+    guard.check()
+    evaluation = _evaluate(job, steps, observer)
+    _save(job, steps)
+    return evaluation
+
+
+def _train(job: Job, step: int, guard: FiniteGuard) -> None:
+    result = job.stepper.measure(job.batch(step), step)
+    guard.add(step, result.losses)
+    norms = job.stepper.update(result, step)
+    if step % job.settings.record.log_every == 0:
+        _record(job, train_record(result, norms, step, job.settings))
+
+
+def _evaluate(job: Job, step: int, observer: Observer) -> Evaluation:
+    settings = job.settings.evaluation
+    evaluation = evaluate(job.stepper, job.target, step)
+    _record(job, {"step": step, "kind": "eval", **evaluation.scalars})
+    if step % settings.figures_every == 0 or step == job.settings.training.steps:
+        observer.message(f"step {step}: {evaluation.headline()}")
+        for path in draw_figures(job.model, job.target, evaluation, job.run, step):
+            job.mirror.image(path, step)
+    return evaluation
+
+
+def _record(job: Job, record: dict[str, Any]) -> None:
+    job.log.append(record)
+    job.mirror.scalars(record)
+
+
+def _save(job: Job, step: int) -> None:
+    training = {"optimizer": job.stepper.optimizer.state_dict()}
+    save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
+    job.on_saved(step)
+
+
+def _moved(value: Any, job: Job) -> Any:
+    return value.to(job.stepper.device) if hasattr(value, "to") else value

@@ -1,0 +1,275 @@
+"""Starting, resuming and finishing a run: everything around `core.decomposition.loop`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.components.component_model import ComponentModel
+from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
+from core.decomposition.loop import Job, Observer, run_job
+from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
+from core.decomposition.null_rows import zero_rows_are_null
+from core.decomposition.settings import DecompositionSettings, settings_from
+from core.decomposition.step import Stepper
+from core.decomposition.summary import Cost, summarise
+from core.devices import peak_memory_bytes, resolve_device, resolve_precision
+from core.errors import Interrupted, UsageError
+from core.runs.catalogue import find_resumable, resolve_run
+from core.runs.directory import RunDirectory, new_run_id, runs_folder
+from core.runs.files import ensure_writable, write_json, write_text
+from core.runs.lock import RunLock
+from core.runs.manifest import Manifest, new_manifest, this_process
+from core.runs.metrics_log import MetricsLog
+from core.settings import read_yaml, to_plain, to_yaml
+from core.targets.load import load_target
+from core.targets.target import Target, TargetProgress
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for."""
+
+    settings: DecompositionSettings
+    root: Path
+    """Folder of all runs and targets."""
+    device: str = "auto"
+    precision: str = "auto"
+    resume: bool = False
+    """Go on with the newest unfinished run of these settings instead of starting one."""
+    resume_run: str | None = None
+    """Go on with this run, whatever else is unfinished."""
+    warm_start: str | None = None
+    """Run whose components to begin with."""
+    wandb_project: str | None = None
+    command: tuple[str, ...] = ()
+    """The command line, for the manifest."""
+    target: Target | None = None
+    """A model in memory, instead of the one the settings describe."""
+    output: Callable[[Any], Tensor] | None = None
+    """Picks the output tensor from what that model returns."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    directory: RunDirectory
+    summary: dict[str, Any]
+    model: ComponentModel = field(repr=False)
+
+
+def start_run(request: RunRequest, observer: Observer) -> RunResult:
+    """Decompose from start or checkpoint to summary.
+
+    Raises:
+        UsageError: anything asked for that cannot be done; nothing is left on disk.
+        Interrupted, NonFiniteLoss, SpdError: see `run_job`; the manifest says so and the run can be resumed.
+    """
+    began = monotonic()
+    settings = request.settings
+    device = resolve_device(request.device)
+    ensure_writable(runs_folder(request.root))
+    resumed = _find_resumed(request)
+    target = request.target or _load_target(request, observer)
+    settings.evaluation.solution.check(_checked_modules(target, settings))
+    model = build_model(settings, target, device, request.output)
+    precision = resumed[1].precision if resumed else resolve_precision(
+        request.precision, device, _largest_matmul(model, settings)
+    )
+    stepper = Stepper(model, settings, settings.resolved_distance(target.distance), precision, device)
+    probe = target.batch("train", 0, settings.training.batch_size).to(device)
+    model.target_pass(probe)  # fails here, before anything is on disk, where a module never runs
+    warm_start = resumed[1].warm_start if resumed else request.warm_start
+    if warm_start:
+        _warm_start(model, request.root, warm_start)
+    if resumed:
+        run, manifest, start = _resume(*resumed, stepper, observer)
+    else:
+        run, manifest, start = _create(request, device, precision)
+    observer.message(f"run {run.run_id} in {run.path}")
+    with RunLock(run), _recorded(run, manifest, began) as record, MetricsLog(run.metrics) as log:
+        log.truncate_after(start - 1)
+        mirror = _open_mirror(request, run, observer)
+        record(status="running", wandb_url=mirror.url, error=None, **this_process())
+        job = Job(
+            settings, target, model, stepper, run, log, mirror, start,
+            warms_up=warm_start is None,
+            folds=zero_rows_are_null(model, probe),
+            on_saved=lambda step: record(step=step),
+        )
+        summary = None
+        try:
+            evaluation = run_job(job, observer)
+            cost = Cost(record().seconds, peak_memory_bytes(device))
+            summary = summarise(run, settings, evaluation, cost)
+            write_json(run.summary, summary)
+        finally:
+            mirror.finish(summary)
+        record(status="finished")
+    return RunResult(run, summary, model)
+
+
+def build_model(
+    settings: DecompositionSettings,
+    target: Target,
+    device: torch.device,
+    output: Callable[[Any], Tensor] | None = None,
+) -> ComponentModel:
+    """A fresh component model of `target` on `device`."""
+    model = ComponentModel(
+        target.model.to(device),
+        settings.components,
+        settings.importance,
+        ties=target.ties,
+        output=output,
+        seed=settings.seed,
+    )
+    return model.to(device)
+
+
+def open_run(run: RunDirectory, root: Path, device: str = "cpu") -> tuple[ComponentModel, DecompositionSettings, Target]:
+    """A run's model at its newest checkpoint, with its settings and target.
+
+    Raises:
+        UsageError: no checkpoint, a damaged one, or a run of a model that only its maker has.
+    """
+    settings = read_settings(run)
+    if settings.target is None:
+        raise UsageError(f"run {run.run_id} decomposes a model that was handed to the Python API.", _API_HELP)
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise UsageError(f"run {run.run_id} has no checkpoint yet.", "Let it run longer, or resume it.")
+    target = load_target(settings.target, settings.seed, root, None)
+    model = build_model(settings, target, resolve_device(device))
+    load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
+    return model, settings, target
+
+
+def read_settings(run: RunDirectory) -> DecompositionSettings:
+    """The settings a run was made with."""
+    return settings_from(read_yaml(run.settings), str(run.settings))
+
+
+_API_HELP = "Build the same model and call core.decompose on it with resume=True."
+
+
+def _load_target(request: RunRequest, observer: Observer) -> Target:
+    settings = request.settings
+    if settings.target is None:
+        raise UsageError("settings have no target.", "Name one under `target:`, or use the Python API.")
+
+    def report(progress: TargetProgress) -> None:
+        if progress.phase == "training":
+            observer.progress(f"target (attempt {progress.attempt + 1})", progress.step, progress.steps)
+        else:
+            observer.message(f"target {progress.phase}: {progress.note}")
+
+    return load_target(settings.target, settings.seed, request.root, report)
+
+
+def _checked_modules(target: Target, settings: DecompositionSettings) -> list[str]:
+    from core.components.component_model import match_modules
+
+    return list(match_modules(target.model, settings.components))
+
+
+def _largest_matmul(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
+    sites = [site for site in model.sites.values() if site.kind != "embedding"]
+    widths = [(site.d_in, site.C) for site in sites] + [(site.C, site.d_out) for site in sites]
+    inner, columns = max(widths, key=lambda pair: pair[0] * pair[1], default=(0, 0))
+    return settings.training.batch_size, inner, columns
+
+
+def _find_resumed(request: RunRequest) -> tuple[RunDirectory, Manifest] | None:
+    if request.resume_run is not None:
+        found = resolve_run(request.root, request.resume_run)
+        if found.status == "finished":
+            raise UsageError(f"run {found.run_id} is finished; there is nothing to resume.")
+        return found.directory, found.manifest
+    if not request.resume:
+        return None
+    found = find_resumable(request.root, request.settings.digest(), request.settings.seed)
+    if found is None:
+        raise UsageError(
+            f"no unfinished run of {request.settings.recipe} with these settings and seed "
+            f"{request.settings.seed} under {request.root}.",
+            "Leave --resume out to start one, or name a run: spd runs list.",
+        )
+    return found.directory, found.manifest
+
+
+def _resume(
+    run: RunDirectory, manifest: Manifest, stepper: Stepper, observer: Observer
+) -> tuple[RunDirectory, Manifest, int]:
+    checkpoint = run.latest_checkpoint()
+    start = 0
+    if checkpoint is not None:
+        tensors, start = read_components(checkpoint)
+        load_component_tensors(stepper.model, tensors, str(checkpoint))
+        stepper.optimizer.load_state_dict(read_training(checkpoint)["optimizer"])
+    observer.message(f"resuming {run.run_id} at step {start}")
+    return run, manifest.update(resumed=[*manifest.resumed, datetime.now(UTC)], step=start), start
+
+
+def _create(request: RunRequest, device: torch.device, precision: str) -> tuple[RunDirectory, Manifest, int]:
+    settings = request.settings
+    run = RunDirectory.create(request.root, new_run_id())
+    manifest = new_manifest(
+        run_id=run.run_id,
+        settings_digest=settings.digest(),
+        recipe=settings.recipe,
+        seed=settings.seed,
+        command=list(request.command),
+        device=str(device),
+        precision=precision,
+        steps=settings.training.steps,
+        warm_start=request.warm_start,
+        wandb_id=run.run_id if request.wandb_project else None,
+    )
+    write_text(run.settings, to_yaml(settings))
+    manifest.write(run.manifest)
+    return run, manifest, 0
+
+
+def _warm_start(model: ComponentModel, root: Path, reference: str) -> None:
+    found = resolve_run(root, reference)
+    checkpoint = found.directory.latest_checkpoint()
+    if checkpoint is None:
+        raise UsageError(f"run {found.run_id} has no checkpoint to start from.")
+    load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
+
+
+@contextmanager
+def _recorded(run: RunDirectory, manifest: Manifest, began: float) -> Iterator[Callable[..., Manifest]]:
+    """Keep the manifest true: a function that updates it with the time spent; failures are written too."""
+    before = manifest.seconds
+
+    def record(**changes: Any) -> Manifest:
+        nonlocal manifest
+        manifest = manifest.update(seconds=before + monotonic() - began, **changes)
+        manifest.write(run.manifest)
+        return manifest
+
+    try:
+        yield record
+    except (Interrupted, KeyboardInterrupt):
+        record(status="interrupted", error="stopped by the user")
+        raise
+    except BaseException as error:
+        record(status="failed", error=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _open_mirror(request: RunRequest, run: RunDirectory, observer: Observer) -> Mirror:
+    if request.wandb_project is None:
+        return NoMirror()
+    return WandbMirror(
+        request.wandb_project, run.run_id, run.path, to_plain(request.settings), observer.message
+    )

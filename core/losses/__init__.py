@@ -1,0 +1,1 @@
+"""What a decomposition is trained on: faithfulness, minimality, reconstruction and hidden activations."""

@@ -1,0 +1,1 @@
+"""Named full settings, as functions: one file per target family, listed in `registry`."""

@@ -1,0 +1,119 @@
+"""Where everything of a run lies; no other module builds a path inside a run folder."""
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UsageError
+from core.runs.files import ensure_writable, write_error
+
+_STEP = re.compile(r"step_(\d+)")
+
+
+def output_root(cli_value: Path | None = None) -> Path:
+    """The folder all runs and targets live under: `cli_value`, else $SPD_OUT_DIR, else ~/spd_out."""
+    chosen = cli_value or Path(os.environ.get("SPD_OUT_DIR") or Path.home() / "spd_out")
+    return chosen.expanduser().absolute()
+
+
+def runs_folder(root: Path) -> Path:
+    """The folder that holds one folder per run."""
+    return root / "runs"
+
+
+def targets_folder(root: Path) -> Path:
+    """The folder that holds the cached targets."""
+    return root / "targets"
+
+
+def new_run_id() -> str:
+    """A fresh run id: `s-` and eight hexadecimal digits, from the system's entropy, not from any seed."""
+    return f"s-{secrets.token_hex(4)}"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's folder and the path of everything in it."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, run_id: str | None = None) -> "RunDirectory":
+        """Make an empty run folder under `root`; nothing is created where it could not be written.
+
+        Raises:
+            UsageError: `root` is not writable, or the run exists already.
+            SpdError: the folder could not be made for another reason.
+        """
+        ensure_writable(runs_folder(root))
+        path = runs_folder(root) / (run_id or new_run_id())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError as error:
+            raise UsageError(f"the run {path} exists already.", "Choose another run id.") from error
+        except OSError as error:
+            raise write_error(path, error) from error
+        return cls(path)
+
+    @property
+    def run_id(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @property
+    def settings(self) -> Path:
+        """The whole resolved settings, YAML."""
+        return self.path / "settings.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What made the run and how it stands, JSON."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The numbers of a finished run, JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def lock(self) -> Path:
+        """Names the process that works on the run."""
+        return self.path / "lock.json"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the PNG figures."""
+        return self.path / "figures"
+
+    def figure(self, name: str) -> Path:
+        """The PNG file of one figure."""
+        return self.figures / f"{name}.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint after `step` steps."""
+        return self.checkpoints / f"step_{step}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending; one still being written does not count."""
+        if not self.checkpoints.is_dir():
+            return []
+        matches = (_STEP.fullmatch(entry.name) for entry in self.checkpoints.iterdir() if entry.is_dir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def latest_checkpoint(self) -> Path | None:
+        """The folder of the newest checkpoint, None when there is none."""
+        steps = self.checkpoint_steps()
+        return self.checkpoint(steps[-1]) if steps else None

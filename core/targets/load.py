@@ -1,0 +1,118 @@
+"""The one way to get a target: read it from the cache, or train it, check it and keep it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from core.errors import UsageError
+from core.runs.files import ensure_writable
+from core.targets.cache import Json, publish, restore, target_digest, target_folder
+from core.targets.induction import InductionSettings, InductionTask, induction_batches
+from core.targets.residual_mlp import ResidualMLPSettings, ResidualMLPTask
+from core.targets.sparse_features import SYMMETRIC_RANGE, UNIT_RANGE, feature_batches, feature_probes
+from core.targets.target import BatchFn, ReportFn, Target, TargetProgress, freeze
+from core.targets.toy_superposition import ToySuperpositionSettings, ToySuperpositionTask
+from core.targets.training import Attempt, TargetTask, train_until_good
+from core.targets.union import TargetSettings
+
+
+@dataclass(frozen=True)
+class _Plan:
+    task: TargetTask
+    batches: Callable[[int], BatchFn]
+    distance: Literal["mse", "kl"]
+    probes: Tensor | None
+    ties: tuple[tuple[str, str], ...]
+
+
+def load_target(settings: TargetSettings, seed: int, out_dir: Path, report: ReportFn | None = None) -> Target:
+    """The target of these settings and this seed, trained at most once per output folder.
+
+    A target that fails its quality check is reported and another trained from the next derived seed.
+    `report` hears of every hundredth of an attempt, of each verdict, and of a target found in the cache.
+    Settings that name imported weights are never trained.
+
+    Raises:
+        UsageError: the weights were imported and are not in `out_dir`.
+        SpdError: no attempt passed the quality check, the cached files are damaged or cannot be written.
+    """
+    hear = report if report is not None else _silence
+    plan = _plan(settings, seed)
+    imported = None if isinstance(settings, InductionSettings) else settings.weights_digest
+    digest = imported or target_digest(settings, seed)
+    folder = target_folder(out_dir, settings.kind, digest)
+    model = plan.task.build(seed)
+    steps = settings.training.steps
+    if folder.exists():
+        quality = restore(folder, model, settings, seed)
+        hear(TargetProgress("cached", steps, steps, None, int(quality["attempt"]), quality["note"]))
+    elif imported is not None:
+        raise UsageError(
+            f"the target's imported weights {imported} are not in {folder}.",
+            "Import the run again with `spd runs import`, or set target.weights_digest to null to train one.",
+        )
+    else:
+        ensure_writable(out_dir)
+        trained, attempts = train_until_good(
+            plan.task, plan.batches, settings.training, seed, settings.max_attempts, hear
+        )
+        publish(folder, trained, settings, seed, [_line(attempt) for attempt in attempts])
+        # Read back what is on the disk: another process may have published first.
+        restore(folder, model, settings, seed)
+    return Target(
+        name=settings.kind,
+        model=freeze(model),
+        batch=plan.batches(seed),
+        distance=plan.distance,
+        probes=plan.probes,
+        ties=plan.ties,
+        digest=digest,
+        folder=folder,
+    )
+
+
+def _plan(settings: TargetSettings, seed: int) -> _Plan:
+    match settings:
+        case ToySuperpositionSettings():
+            return _Plan(
+                task=ToySuperpositionTask(settings),
+                batches=lambda s: feature_batches(settings.data, settings.n_features, UNIT_RANGE, s),
+                distance="mse",
+                probes=feature_probes(settings.n_features),
+                ties=(("linear1", "linear2"),) if settings.tied_weights else (),
+            )
+        case ResidualMLPSettings():
+            return _Plan(
+                task=ResidualMLPTask(settings, seed),
+                batches=lambda s: feature_batches(settings.data, settings.n_features, SYMMETRIC_RANGE, s),
+                distance="mse",
+                probes=feature_probes(settings.n_features),
+                ties=(),
+            )
+        case InductionSettings():
+            return _Plan(
+                task=InductionTask(settings, seed),
+                batches=lambda s: induction_batches(settings, s),
+                distance="kl",
+                probes=None,
+                ties=(),
+            )
+
+
+def _line(attempt: Attempt) -> Json:
+    return {
+        "step": attempt.steps,
+        "kind": "quality",
+        "attempt": attempt.number,
+        "passed": attempt.quality.passed,
+        "note": attempt.quality.note,
+        "loss": attempt.loss,
+        **{f"quality/{name}": value for name, value in attempt.quality.numbers.items()},
+    }
+
+
+def _silence(progress: TargetProgress) -> None:
+    """Receives the reports nobody asked for."""

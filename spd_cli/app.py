@@ -1,0 +1,84 @@
+"""The `spd` command: its subcommands, and how every error becomes a message and an exit code."""
+
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import SpdError
+from spd_cli import report
+from spd_cli.commands import decompose, runs
+
+app = typer.Typer(
+    name="spd",
+    help="Stochastic parameter decomposition: take a trained network apart into simple mechanisms.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # plain help: it starts twice as fast
+)
+app.command("decompose")(decompose.decompose)
+app.add_typer(runs.app, name="runs")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from core import __version__
+
+        report.result(f"spd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every error has been told on stderr by then.
+
+    0 done; 1 failed; 2 asked for something impossible; 130 stopped by the user.
+    """
+    try:
+        app(args=arguments, prog_name="spd")
+    except SystemExit as finished:
+        if finished.code == 130:  # what Typer makes of Ctrl-C
+            report.talk("stopped.")
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except SpdError as error:
+        report.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        report.error("stopped.")
+        return 130
+    except Exception as error:
+        report.error(_crash_message(error))
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Entry point of the `spd` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _crash_message(error: Exception) -> str:
+    message = f"unexpected {type(error).__name__}: {error}".rstrip(": ")
+    try:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        with tempfile.NamedTemporaryFile(
+            "w", prefix=f"spd-crash-{stamp}-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return message + "\n" + "".join(traceback.format_exception(error))
+    return f"{message}\nThis is a fault of spd. The details are in {Path(file.name)}; please report them."

@@ -1,0 +1,156 @@
+"""`spd runs`: list, show, delete, pull and import runs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.errors import UsageError
+from spd_cli import options, report
+
+if TYPE_CHECKING:
+    from core.runs.catalogue import RunEntry
+
+app = typer.Typer(
+    no_args_is_help=True, help="List, show, pull, import and delete runs.", rich_markup_mode=None
+)
+
+
+@app.command("list")
+def list_(out: options.OutOption = None, as_json: options.JsonOption = False) -> None:
+    """All runs, newest first."""
+    from core.runs.catalogue import list_runs, unreadable_runs
+    from core.runs.directory import output_root, runs_folder
+
+    root = output_root(out)
+    runs = list_runs(root)
+    if as_json:
+        report.result_json([_described(run) for run in runs])
+    elif runs:
+        rows = [_row(run) for run in runs]
+        report.result_table(("run", "recipe", "seed", "status", "step", "took", "started"), rows)
+    else:
+        report.talk(f"no runs in {runs_folder(root)}; `spd decompose tms_5-2` makes one.")
+    for name, reason in unreadable_runs(root).items():
+        report.talk(f"{name} cannot be read: {reason}")
+
+
+@app.command()
+def show(
+    run: options.RunArgument, out: options.OutOption = None, as_json: options.JsonOption = False
+) -> None:
+    """What made one run, how it stands, and what it found."""
+    from core.runs.catalogue import resolve_run
+    from core.runs.directory import output_root
+    from core.runs.files import read_json
+
+    found = resolve_run(output_root(out), run)
+    directory = found.directory
+    summary = read_json(directory.summary) if directory.summary.exists() else None
+    if as_json:
+        checkpoints = directory.checkpoint_steps()
+        report.result_json({**_described(found), "checkpoints": checkpoints, "summary": summary})
+        return
+    for name, value in _described(found).items():
+        if value not in (None, [], {}, ""):
+            report.result(f"{name:18} {_text(value)}")
+    report.result(f"{'checkpoints':18} {', '.join(map(str, directory.checkpoint_steps())) or 'none'}")
+    for name, value in (summary or {}).items():
+        if name in ("recovered", "live_components", "identity_ci_error", "mmcs", "ml2r", "losses"):
+            report.result(f"{name:18} {_text(value)}")
+    if summary and summary.get("verdict"):
+        report.result(f"{'verdict':18} {summary['verdict']['headline']}")
+
+
+@app.command()
+def delete(
+    run: options.RunArgument,
+    force: Annotated[bool, typer.Option("--force", help="Also when it is running.")] = False,
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Remove a run and everything in it."""
+    from core.runs.catalogue import delete_run
+    from core.runs.directory import output_root
+
+    deleted = delete_run(output_root(out), run, force)
+    if as_json:
+        report.result_json({"deleted": deleted.run_id, "path": str(deleted.directory.path)})
+    else:
+        report.result(f"deleted {deleted.run_id}")
+
+
+@app.command()
+def pull(
+    source: Annotated[str, typer.Argument(metavar="wandb:ENTITY/PROJECT/RUN_ID", help="The run to fetch.")],
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Fetch a run from Weights & Biases."""
+    parts = source.removeprefix("wandb:").split("/")
+    if not source.startswith("wandb:") or len(parts) != 3 or not all(parts):
+        raise UsageError(
+            f"{source!r} is not of the form wandb:entity/project/run_id.", "See `spd runs import`."
+        )
+    _import(source, out, as_json)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="PATH|wandb:...", help="Folder with final_config.yaml and model_STEP.pth."),
+    ],
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Read a published decomposition into a run of our own."""
+    if not source.startswith("wandb:") and not Path(source).expanduser().exists():
+        raise UsageError(f"there is nothing at {source!r}.", "Give a folder, or wandb:entity/project/run_id.")
+    _import(source, out, as_json)
+
+
+def _import(source: str, out: Path | None, as_json: bool) -> None:
+    from core.runs.directory import output_root
+
+    with report.working(f"importing {source}"):
+        from core.decomposition.imports import import_run
+
+        path = import_run(source, output_root(out))
+    if as_json:
+        report.result_json({"run_id": path.name, "path": str(path)})
+    else:
+        report.result(f"imported as {path.name}: {path}")
+
+
+def _described(run: "RunEntry") -> dict[str, Any]:
+    stored = run.manifest.model_dump(mode="json")
+    # The real status comes first: the stored one may be the last word of a killed process.
+    return {
+        "run_id": run.run_id,
+        "path": str(run.directory.path),
+        "status": run.status,
+        "status_reason": run.reason,
+        **{name: value for name, value in stored.items() if name not in ("run_id", "status")},
+    }
+
+
+def _row(run: "RunEntry") -> tuple[Any, ...]:
+    manifest = run.manifest
+    return (
+        run.run_id,
+        manifest.recipe or "",
+        manifest.seed,
+        run.status,
+        f"{manifest.step}/{manifest.steps}",
+        report.duration(manifest.seconds),
+        manifest.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

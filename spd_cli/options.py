@@ -1,0 +1,44 @@
+"""Options that more than one command has, declared once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="Run id (or its beginning), path, `latest`, or a recipe: its newest run."
+    ),
+]
+
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", metavar="DIR", help="Folder of all runs and targets.  [default: $SPD_OUT_DIR or ~/spd_out]"
+    ),
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value, nothing else.")]
+
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no messages.")]
+
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.", show_default=True)
+]
+
+PrecisionOption = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option("--precision", help="Of the training steps; auto measures which is faster here."),
+]
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, e.g. training.steps=2000. Repeatable."
+    ),
+]
+
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of every random draw; short for --set seed=N.")
+]

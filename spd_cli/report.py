@@ -1,0 +1,234 @@
+"""Everything that reaches the terminal: results on stdout, talk and progress on stderr."""
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+REDRAW_SECONDS = 0.25
+"""Time between two redraws of the progress bar: smooth to the eye, little over a slow line."""
+
+LINE_SECONDS = 5.0
+"""Longest silence between plain progress lines at the start of a phase."""
+
+
+class Pace:
+    """Rate and remaining time of one phase, over about the last half minute."""
+
+    def __init__(self, done: int, total: int, now: float) -> None:
+        self.total = total
+        self.began = now
+        self._samples: deque[tuple[float, int]] = deque([(now, done)])
+
+    def add(self, done: int, now: float) -> None:
+        """Take note that `done` of the total were done at `now` (seconds)."""
+        if now - self._samples[-1][0] >= 0.5 or done >= self.total or len(self._samples) == 1:
+            self._samples.append((now, done))
+        while len(self._samples) > 2 and now - self._samples[0][0] > 30:
+            self._samples.popleft()
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second; None before anything can be said."""
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (last - first) if last > first and after > before else None
+
+    def text(self, done: int) -> str:
+        """Rate and remaining time, for people."""
+        if self.rate is None:
+            return ""
+        unit = f"{self.rate:.1f} steps/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/step"
+        left = self.total - done
+        return f"{unit}, {duration(left / self.rate)} left" if left > 0 else unit
+
+
+class Report:
+    """What the user sees of a command that takes a while; also the observer that `core` reports to.
+
+    On a terminal there is a progress bar, elsewhere a line about every ten percent or five seconds.
+    """
+
+    def __init__(self, quiet: bool = False, live: bool | None = None) -> None:
+        self.quiet = quiet
+        self.live = _is_terminal() if live is None else live
+        self._phase: str | None = None
+        self._pace = Pace(0, 0, 0.0)
+        self._shown = 0.0
+        self._percent = 0
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def message(self, text: str) -> None:
+        """One line of talk."""
+        if self.quiet:
+            return
+        if self._bar is None:
+            talk(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` steps of `phase`; cheap, so it may be called every step."""
+        if self.quiet:
+            return
+        now = monotonic()
+        fresh = phase != self._phase or total != self._pace.total
+        if fresh:
+            # The first call comes after the first step of the phase (or of the rest of a resumed one),
+            # whose time is unknown, so it counts as the start.
+            self._phase, self._pace, self._percent = phase, Pace(done, total, now), 0
+        self._pace.add(done, now)
+        if self.live:
+            self._draw(phase, done, total, note, now, fresh)
+        elif self._line_is_due(done, total, now, fresh):
+            self._shown = now
+            self._percent = 100 * done // max(total, 1)
+            details = ", ".join(part for part in (self._pace.text(done), note) if part)
+            self.message(f"{phase}: {done}/{total}" + (f" ({details})" if details else ""))
+
+    def close(self) -> None:
+        """Take the progress bar down."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _line_is_due(self, done: int, total: int, now: float, fresh: bool) -> bool:
+        if fresh or done >= total:
+            return True
+        silence = now - self._shown
+        # Lines grow rarer with time: a log of a long run is for reading, too.
+        longest = max(LINE_SECONDS, 0.05 * (now - self._pace.began))
+        return silence >= longest or (silence >= 1 and 100 * done // max(total, 1) >= self._percent + 10)
+
+    def _draw(self, phase: str, done: int, total: int, note: str, now: float, fresh: bool) -> None:
+        if not fresh and done < total and now - self._shown < REDRAW_SECONDS:
+            return
+        self._shown = now
+        if self._bar is None:
+            self._bar = _new_bar()
+            self._bar.start()
+            fresh = True
+        if fresh:
+            if self._task is not None and self._task in self._bar.task_ids:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(phase, total=total, pace="")
+        assert self._task is not None
+        details = ", ".join(part for part in (self._pace.text(done), note) if part)
+        self._bar.update(self._task, completed=done, pace=details)
+        self._bar.refresh()
+
+
+def result(text: str) -> None:
+    """One line of a result, on stdout."""
+    print(text, flush=True)
+
+
+def result_json(value: Any) -> None:
+    """A result as JSON on stdout: strictly valid (NaN as null), dates as text."""
+    from core.runs.files import to_json
+
+    result(to_json(json.loads(json.dumps(value, default=str)), indent=2))
+
+
+def result_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table on stdout; numbers to the right, an empty cell for None. Never cut off when piped."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if title:
+        result(title)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    _stdout_console().print(table)
+
+
+def talk(text: str) -> None:
+    """One line that is not a result, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    """One error message, on stderr."""
+    talk(f"error: {text}")
+
+
+def working(text: str, quiet: bool = False) -> AbstractContextManager[Any]:
+    """Shows `text` with a spinner while the block lasts, on a terminal; nothing elsewhere."""
+    if quiet or not _is_terminal():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.4 s, 12 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _stdout_console() -> "Console":
+    from rich.console import Console
+
+    # A pipe has no width; a table that is read by a program or a file must not be folded at 80.
+    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+
+
+def _new_bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        # Drawn from `progress` itself: a drawing thread would take time from the training loop.
+        auto_refresh=False,
+        transient=True,
+        expand=True,
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,71 @@
+"""A run's folder: where it is made and what lies where."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core.errors import UsageError
+from core.runs.directory import RunDirectory, new_run_id, output_root
+
+
+def test_output_root_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPD_OUT_DIR", raising=False)
+    assert output_root(None) == Path.home() / "spd_out"
+    monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path / "env"))
+    assert output_root(None) == tmp_path / "env"
+    assert output_root(tmp_path / "cli") == tmp_path / "cli"
+    monkeypatch.chdir(tmp_path)
+    assert output_root(Path("here")) == tmp_path / "here"
+    assert output_root(Path("~/there")) == Path.home() / "there"
+
+
+def test_run_ids() -> None:
+    ids = {new_run_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(re.fullmatch(r"s-[0-9a-f]{8}", run_id) for run_id in ids)
+
+
+def test_create_makes_only_the_folder(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "out", "s-00000001")
+    assert run.path == tmp_path / "out" / "runs" / "s-00000001"
+    assert run.run_id == "s-00000001"
+    assert list(run.path.iterdir()) == []
+    with pytest.raises(UsageError, match="exists already"):
+        RunDirectory.create(tmp_path / "out", "s-00000001")
+
+
+def test_create_refuses_before_making_anything(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(UsageError, match="not a folder"):
+        RunDirectory.create(file / "out")
+    with pytest.raises(UsageError):
+        RunDirectory.create(Path("/proc/spd_out"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert run.checkpoint_steps() == [] and run.latest_checkpoint() is None
+    for step in (9, 100, 20):
+        run.checkpoint(step).mkdir(parents=True)
+    (run.checkpoints / ".step_200.abcd.tmp").mkdir()
+    (run.checkpoints / "step_300").write_text("not a folder")
+    assert run.checkpoint_steps() == [9, 20, 100]
+    assert run.latest_checkpoint() == run.checkpoint(100)
+
+
+def test_every_path_is_inside_the_run(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "s-1")
+    paths = [
+        run.settings,
+        run.manifest,
+        run.metrics,
+        run.summary,
+        run.lock,
+        run.figure("ci"),
+        run.checkpoint(1),
+    ]
+    assert all(path.is_relative_to(run.path) for path in paths)
+    assert len(set(paths)) == len(paths)

@@ -1,0 +1,149 @@
+"""The `spd` command as a whole: quick help, exit codes, and what is said where."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core import __version__
+from core.errors import Interrupted, SpdError, UsageError
+from spd_cli import app
+from spd_cli.commands import runs
+
+HEAVY = ("torch", "matplotlib", "wandb", "scipy", "numpy", "rich.progress")
+
+
+def spd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spd_cli", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["decompose", "--help"], ["runs", "--help"], ["runs", "list"], ["decompose", "--list"]],
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from spd_cli.app import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def cpu_seconds_of_help() -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert spd("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_is_quick() -> None:
+    # The least of several: other work on the machine slows single runs down.
+    assert min(cpu_seconds_of_help() for _ in range(5)) < 0.3
+
+
+def test_help_names_every_command() -> None:
+    text = spd("--help").stdout
+    assert "decompose" in text and "runs" in text
+
+
+def test_version() -> None:
+    assert spd("--version").stdout == f"spd {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["decompos"], "decompos"),
+        (["runs", "show"], "RUN"),
+        (["decompose", "--no-such-flag"], "--no-such-flag"),
+        (["decompose", "tms_5-2", "--precision", "fp64"], "bf16"),
+        (["decompose"], "--list"),
+        (["decompose", "tms_52"], "tms_5-2"),
+        (["runs", "pull", "somewhere"], "wandb:entity/project/run_id"),
+        (["runs", "import", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+)
+def test_wrong_requests_end_with_2_and_leave_nothing(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    done = spd(*arguments, SPD_OUT_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """The exit code of a command line whose work raises `error`."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(runs, "_import", fail)
+    return app.run(["runs", "import", "."])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("bad.", "Do this."), 2),
+        (SpdError("bad.", "Do this."), 1),
+        (Interrupted("bad.", "Do this."), 130),
+    ],
+)
+def test_our_errors_are_told_in_one_line(
+    error: SpdError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(monkeypatch, error) == code
+    told = capsys.readouterr()
+    assert told.err == "error: bad. Do this.\n" and told.out == ""
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failing(monkeypatch, KeyboardInterrupt()) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_unexpected_errors_leave_a_crash_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failing(monkeypatch, ZeroDivisionError("by nought")) == 1
+    told = capsys.readouterr()
+    (crash,) = tmp_path.iterdir()
+    assert "unexpected ZeroDivisionError: by nought" in told.err and str(crash) in told.err
+    assert "Traceback" not in told.err and told.out == ""
+    assert "Traceback" in crash.read_text() and "by nought" in crash.read_text()
+
+
+def test_unexpected_errors_are_told_even_without_a_place_for_the_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+    assert failing(monkeypatch, ZeroDivisionError("by nought")) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_closed_pipe_is_no_crash(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m spd_cli decompose --list --json | head -c 1"
+    environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr
