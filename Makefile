@@ -35,7 +35,7 @@ test: dev ## run the tests (sets everything up first)
 check: dev ## formatting, lint, types, import contracts, Rust lint and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings

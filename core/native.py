@@ -40,7 +40,8 @@ def usable(tensor: Tensor) -> bool:
 def parallel_mlp_forward(a: ComponentActs, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> ComponentActs:
     """C independent scalar networks with one hidden layer of H exact GELUs, applied to `a` (... C).
 
-    out[n, c] = b2[c] + sum_k w2[c, k] gelu(a[n, c] w1[c, k] + b1[c, k]); `w1`, `b1`, `w2` are (C H), `b2` (C).
+    out[n, c] = b2[c] + sum_k w2[c, k] gelu(a[n, c] w1[c, k] + b1[c, k]); `b2` is (C), the
+    other parameters (C H).
     """
     _check_networks(a, w1, b1, w2)
     assert b2.shape == a.shape[-1:], f"b2 has shape {tuple(b2.shape)}, expected {tuple(a.shape[-1:])}"
@@ -54,7 +55,10 @@ def parallel_mlp_forward(a: ComponentActs, w1: Tensor, b1: Tensor, w2: Tensor, b
 def parallel_mlp_backward(
     a: ComponentActs, w1: Tensor, b1: Tensor, w2: Tensor, grad_out: ComponentActs
 ) -> tuple[ComponentActs, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `a` (... C), `w1`, `b1`, `w2` (C H) and `b2` (C), in this order; the hidden layer is recomputed."""
+    """Gradients of `a` (... C), `w1`, `b1`, `w2` (C H) and `b2` (C), in this order.
+
+    The hidden layer is computed again.
+    """
     _check_networks(a, w1, b1, w2)
     _check_like("grad_out", grad_out, a)
     grad_a, grad_w1, grad_b1, grad_w2 = map(torch.empty_like, (a, w1, b1, w2))
@@ -76,7 +80,7 @@ def parallel_mlp_backward(
 
 
 def leaky_hard_forward(pre: ComponentActs) -> tuple[ComponentActs, ComponentActs]:
-    """Lower and upper leaky hard sigmoid of `pre`: clamp(x, 0, 1), and the same but 1 + 0.01 (x - 1) above one."""
+    """Lower and upper leaky hard sigmoid: clamp(x, 0, 1), and the same but 1 + 0.01 (x - 1) above one."""
     lower, upper = torch.empty_like(pre), torch.empty_like(pre)
     _harvest.leaky_hard_forward(_array(pre), lower.numpy(), upper.numpy(), torch.get_num_threads())
     return lower, upper
@@ -87,7 +91,8 @@ def leaky_hard_backward(
 ) -> ComponentActs:
     """Gradient of `pre` from the gradients of the lower and the upper sigmoid; None counts as zero.
 
-    Lower: g on (0, 1], 0.01 g at and below zero where g < 0, else 0. Upper: g on [0, 1], 0.01 g above one, else 0.
+    Lower: g on (0, 1], 0.01 g at and below zero where g < 0, else 0.
+    Upper: g on [0, 1], 0.01 g above one, else 0.
     """
     for name, grad in (("grad_lower", grad_lower), ("grad_upper", grad_upper)):
         if grad is not None:
@@ -104,7 +109,7 @@ def leaky_hard_backward(
 
 
 def uniform(shape: tuple[int, ...], key: int, offset: int = 0) -> Tensor:
-    """Uniform draws in [0, 1) with 24 bits: flat element i is draw `offset + i` of `key` (0 <= key < 2^64)."""
+    """Uniform draws in [0, 1) with 24 bits: flat element i is draw `offset + i` of `key`, in [0, 2^64)."""
     out = torch.empty(shape)
     _harvest.uniform_fill(key, offset, out.numpy(), torch.get_num_threads())
     return out
@@ -206,11 +211,14 @@ def _array(tensor: Tensor) -> "Array":
     assert tensor.dtype is torch.float32, f"kernels take float32 tensors, got {tensor.dtype}"
     assert tensor.is_contiguous(), f"kernels take contiguous tensors, got strides {tensor.stride()}"
     assert tensor.is_cpu, f"kernels take CPU tensors, got one on {tensor.device}"
-    return tensor.detach().numpy()
+    # Detaching costs half of the conversion, so only where it is needed.
+    return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
 def _check_like(name: str, tensor: Tensor, model: Tensor) -> None:
-    assert tensor.shape == model.shape, f"{name} has shape {tuple(tensor.shape)}, expected {tuple(model.shape)}"
+    assert tensor.shape == model.shape, (
+        f"{name} has shape {tuple(tensor.shape)}, expected {tuple(model.shape)}"
+    )
 
 
 def _check_rows(name: str, values: Tensor | None, matrix: Tensor) -> None:

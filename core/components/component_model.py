@@ -4,9 +4,8 @@ The target is never changed: while a `ComponentModel` is attached, the `forward`
 asks it what to do, and with no pass under way runs as before. `detach` gives the model back untouched.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from core.components.importance import ImportanceSettings, build_network
 from core.components.masks import Mask, NoiseKey
+from core.components.passes import Importance, MaskedPass, Recording, TargetPass
 from core.components.sigmoids import squash
 from core.components.subcomponents import (
     IdentityLayer,
@@ -57,59 +57,6 @@ class ComponentsSettings(Settings):
     """Whether stochastic and adversarial masks include the weight delta with a mask of its own."""
 
 
-@dataclass(frozen=True)
-class TargetPass:
-    """One run of the unchanged target, without gradients."""
-
-    output: Tensor
-    inputs: dict[str, Tensor]
-    """What each decomposed module saw, (... d_in), or token ids (...)."""
-    outputs: dict[str, Tensor]
-    """What each decomposed module gave, (... d_out)."""
-    prefix: dict[str, tuple[Tensor, Tensor]]
-    """Input and output of the modules that only depend on the model's inputs (embeddings and the like)."""
-
-
-@dataclass(frozen=True)
-class Importance:
-    """Causal importances of every module on one batch, each (... C)."""
-
-    acts: dict[str, ComponentActs]
-    """Component activations on the target's own inputs."""
-    pre: dict[str, ComponentActs]
-    """Values before the squashing function."""
-    lower: dict[str, ComponentActs]
-    """Importances that masks are made from."""
-    upper: dict[str, ComponentActs]
-    """Importances that the minimality penalty sees."""
-
-
-@dataclass
-class _Recording:
-    known: list[Tensor]
-    inputs: dict[str, Tensor] = field(default_factory=dict)
-    outputs: dict[str, Tensor] = field(default_factory=dict)
-    prefix: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-
-@dataclass
-class _MaskedPass:
-    masks: Mapping[str, Mask]
-    target: TargetPass | None
-    acts: Mapping[str, ComponentActs]
-    outputs: dict[str, Tensor] = field(default_factory=dict)
-
-    def shares(self, name: str, x: Tensor) -> bool:
-        """Whether module `name` sees here exactly what it saw in the target pass.
-
-        True when the very same tensor arrives (nothing before it is replaced), and when it is the only
-        replaced module, whose input cannot differ.
-        """
-        if self.target is None:
-            return False
-        return x is self.target.inputs[name] or len(self.masks) == 1
-
-
 class ComponentModel(nn.Module):
     """Subcomponents and importance networks for the modules of one target model."""
 
@@ -135,9 +82,11 @@ class ComponentModel(nn.Module):
         self._target = (target.eval().requires_grad_(False),)
         self._output = output or _only_tensor
         self.importance_settings = importance
-        self._pass: _Recording | _MaskedPass | None = None
+        self._pass: Recording | MaskedPass | None = None
+        self._copies = False
         self._hooks: list[Any] = []
         counts = match_modules(target, components)
+        _check_readable(target, counts, importance)
         self._insert_identities(components)
         self.sites = self._build_sites(counts, dict((tied, source) for source, tied in ties), seed)
         self.subcomponents = nn.ModuleDict({_key(n): site.subcomponents for n, site in self.sites.items()})
@@ -153,7 +102,8 @@ class ComponentModel(nn.Module):
                 for name, site in self.sites.items()
             }
         )
-        self._wrapped: list[nn.Module] = []
+        # Module, and the forward of its own that it had (None: that of its class).
+        self._wrapped: dict[nn.Module, Any] = {}
         for site in self.sites.values():
             self._wrap(site.module, self._site_forward(site))
         for name, module in target.named_modules():
@@ -167,8 +117,10 @@ class ComponentModel(nn.Module):
 
     def detach(self) -> None:
         """Give the target back as it was."""
-        for module in self._wrapped:
+        for module, own_forward in self._wrapped.items():
             module.__dict__.pop("forward", None)
+            if own_forward is not None:
+                module.forward = own_forward
         for site in self.sites.values():
             if site.kind == "identity":
                 parent = self.target.get_submodule(site.name.removesuffix(f".{IDENTITY_NAME}"))
@@ -195,9 +147,14 @@ class ComponentModel(nn.Module):
     @torch.no_grad()
     def target_pass(self, inputs: Any) -> TargetPass:
         """Run the unchanged target and keep what each decomposed module saw and gave."""
-        recording = _Recording(list(inputs.values()) if isinstance(inputs, Mapping) else [inputs])
+        known = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+        recording = Recording(known, self._copies)
         with self._under(recording):
             output = self._run(inputs)
+        if recording.spoilt():
+            # Found out once: a model that changes activations in place does so in every pass.
+            self._copies = True
+            return self.target_pass(inputs)
         missing = [name for name in self.sites if name not in recording.inputs]
         if missing:
             raise UsageError(
@@ -239,7 +196,7 @@ class ComponentModel(nn.Module):
         With `target` and `acts` of the same inputs, modules that see what they saw there are not computed
         again. Returns the output and what each replaced module gave.
         """
-        masked = _MaskedPass(masks, target if acts else None, acts or {})
+        masked = MaskedPass(masks, target if acts else None, acts or {})
         with self._under(masked):
             return self._run(inputs), masked.outputs
 
@@ -249,7 +206,7 @@ class ComponentModel(nn.Module):
         return self._output(self.target(inputs))
 
     @contextmanager
-    def _under(self, passing: "_Recording | _MaskedPass") -> Iterator[None]:
+    def _under(self, passing: "Recording | MaskedPass") -> Iterator[None]:
         assert self._pass is None, "passes do not nest"
         self._pass = passing
         try:
@@ -264,16 +221,17 @@ class ComponentModel(nn.Module):
             passing = self._pass
             if passing is None:
                 return original(x)
-            if isinstance(passing, _Recording):
+            if isinstance(passing, Recording):
                 assert site.name not in passing.inputs, f"module {site.name!r} ran twice in one forward pass"
-                passing.inputs[site.name] = x
-                out = passing.outputs[site.name] = original(x)
+                passing.inputs[site.name] = passing.keep(x)
+                out = original(x)
+                passing.outputs[site.name] = passing.keep(out)
                 return out
             mask = passing.masks.get(site.name)
             if mask is None:
                 return original(x)
             out = passing.outputs[site.name] = _masked_forward(site, original, x, mask, passing)
-            return out
+            return out.clone() if self._copies else out
 
         return forward
 
@@ -283,11 +241,12 @@ class ComponentModel(nn.Module):
             passing = self._pass
             if passing is None or len(args) != 1 or kwargs:
                 return original(*args, **kwargs)
-            if isinstance(passing, _Recording):
+            if isinstance(passing, Recording):
                 out = original(args[0])
-                if isinstance(out, Tensor) and any(args[0] is known for known in passing.known):
+                reusable = isinstance(out, Tensor) and not passing.copies
+                if reusable and any(args[0] is known for known in passing.known):
                     passing.known.append(out)
-                    passing.prefix[name] = (args[0], out)
+                    passing.prefix[name] = (args[0], passing.keep(out))
                 return out
             if passing.target is not None:
                 seen, out = passing.target.prefix.get(name, (None, None))
@@ -298,8 +257,8 @@ class ComponentModel(nn.Module):
         return forward
 
     def _wrap(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        self._wrapped[module] = module.__dict__.get("forward")
         module.forward = forward  # type: ignore[method-assign]
-        self._wrapped.append(module)
 
     def _insert_identities(self, components: ComponentsSettings) -> None:
         for name, module in list(self.target.named_modules()):
@@ -360,8 +319,19 @@ def match_modules(target: nn.Module, components: ComponentsSettings) -> dict[str
     return {name: wanted[name][1] for name in order}
 
 
+def _check_readable(target: nn.Module, counts: Iterable[str], importance: ImportanceSettings) -> None:
+    modules = dict(target.named_modules())
+    embeddings = [name for name in counts if isinstance(modules.get(name), nn.Embedding)]
+    if embeddings and importance.kind != "mlp":
+        raise UsageError(
+            f"importance.kind {importance.kind!r} reads a module's input vector, but {embeddings[0]!r} is an "
+            "embedding and sees token ids.",
+            "Use importance.kind mlp, or leave the embedding out.",
+        )
+
+
 def _masked_forward(
-    site: Site, original: Callable[[Tensor], Tensor], x: Tensor, mask: Mask, passing: _MaskedPass
+    site: Site, original: Callable[[Tensor], Tensor], x: Tensor, mask: Mask, passing: MaskedPass
 ) -> Tensor:
     shared = passing.shares(site.name, x)
     a = passing.acts[site.name] if shared else site.activations(x)

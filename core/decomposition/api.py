@@ -6,7 +6,7 @@
 
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
     settings = settings_from({
-        "components": {"modules": [{"pattern": "*", "C": 12}]},   # fnmatch; matched modules must be linear
+        "components": {"modules": [{"pattern": "[02]", "C": 12}]},  # fnmatch of module names
         "importance": {"kind": "vector_mlp", "hidden": [16]},
         "losses": {
             "minimality": {"kind": "minimality", "coeff": 1e-3},

@@ -93,7 +93,7 @@ def evaluate(stepper: Stepper, target: Target, step: int) -> Evaluation:
     measured: dict[str, list[Measurement]] = {}
     size = settings.training.batch_size
     for index in range(settings.evaluation.batches):
-        batch = Batch(target.batch("eval", index, size).to(stepper.device))
+        batch = Batch(target.batch("eval", index, size)).to(stepper.device)
         context = stepper.context(batch, index, purpose="eval")
         tally.add(context.importance.lower, context.importance.pre)
         for name, part in _losses(settings, context, step).items():

@@ -35,7 +35,7 @@ from core.runs.directory import RunDirectory, new_run_id, runs_folder
 from core.runs.files import ensure_writable, new_folder, write_text
 from core.runs.manifest import new_manifest
 from core.settings import read_yaml, to_yaml
-from core.targets.cache import publish, target_folder
+from core.targets.cache import publish, target_digest, target_folder
 from core.targets.residual_mlp import ResidualMLP, ResidualMLPSettings
 from core.targets.target import freeze
 from core.targets.toy_superposition import ToySuperposition, ToySuperpositionSettings
@@ -60,9 +60,7 @@ class _Imported:
 
     origin: str
     settings: DecompositionSettings
-    target_settings: ToySuperpositionSettings | ResidualMLPSettings
     target: nn.Module
-    digest: str
     model: ComponentModel
     step: int
 
@@ -113,31 +111,32 @@ def _read(source: _Source) -> _Imported:
     target_config = read_yaml(_existing(source.folder / target_config_name(config, origin)))
     state = renamed_state(_load(source.weights), str(source.weights))
     draft = imported_settings(config, target_config, None, origin)
-    target_settings, target = _empty_target(draft)
+    target = _empty_target(draft)
     tensors = imported_target_tensors(state, str(source.weights))
     try:
         target.load_state_dict(tensors)
     except RuntimeError as error:
         raise UsageError(f"the target in {source.weights} does not fit its settings: {error}.") from error
-    digest = weights_digest(tensors)
-    settings = imported_settings(config, target_config, digest, origin)
-    ties = _ties(target_settings, target, str(source.weights))
+    settings = imported_settings(config, target_config, weights_digest(tensors), origin)
+    ties = _ties(settings, target, str(source.weights))
     model = ComponentModel(freeze(target), settings.components, settings.importance, ties, seed=settings.seed)
     _load_components(model, imported_component_tensors(state, list(model.sites)), str(source.weights))
     match = _CHECKPOINT.fullmatch(source.weights.name)
     step = int(match[1]) if match else settings.training.steps
-    return _Imported(source.origin, settings, target_settings, target, digest, model, step)
+    return _Imported(source.origin, settings, target, model, step)
 
 
 def _write(imported: _Imported, root: Path) -> Path:
     """The target first, then the run: a run that is there can be opened."""
     settings = imported.settings
-    cached = target_folder(root, imported.target_settings.kind, imported.digest)
+    assert settings.target is not None
+    digest = target_digest(settings.target, settings.seed)
+    cached = target_folder(root, settings.target.kind, digest)
     known = cached.exists()
     if not known:
         note = {"step": 0, "kind": "imported", "attempt": 0, "note": f"imported from {imported.origin}"}
         imported.model.detach()
-        publish(cached, imported.target, imported.target_settings, settings.seed, [note])
+        publish(cached, imported.target, settings.target, settings.seed, [note])
     run = RunDirectory(runs_folder(root) / new_run_id())
     try:
         with new_folder(run.path) as temporary:
@@ -189,22 +188,19 @@ def _damaged(path: Path, error: Exception) -> UsageError:
     return UsageError(f"{path} is damaged or not a torch file ({reason}).", "Fetch it again.")
 
 
-def _empty_target(
-    settings: DecompositionSettings,
-) -> tuple[ToySuperpositionSettings | ResidualMLPSettings, nn.Module]:
+def _empty_target(settings: DecompositionSettings) -> nn.Module:
     match settings.target:
         case ToySuperpositionSettings():
-            return settings.target, ToySuperposition(settings.target)
+            return ToySuperposition(settings.target)
         case ResidualMLPSettings():
-            return settings.target, ResidualMLP(settings.target)
+            return ResidualMLP(settings.target)
         case other:
             raise AssertionError(f"no import makes a target of {other!r}")
 
 
-def _ties(
-    settings: ToySuperpositionSettings | ResidualMLPSettings, target: nn.Module, source: str
-) -> tuple[tuple[str, str], ...]:
-    if not isinstance(settings, ToySuperpositionSettings) or not settings.tied_weights:
+def _ties(settings: DecompositionSettings, target: nn.Module, source: str) -> tuple[tuple[str, str], ...]:
+    shape = settings.target
+    if not isinstance(shape, ToySuperpositionSettings) or not shape.tied_weights:
         return ()
     assert isinstance(target, ToySuperposition)
     if not torch.equal(target.linear1.weight, target.linear2.weight.T):

@@ -74,14 +74,14 @@ def imported_settings(
         "evaluation": _evaluation(config, source),
         "record": {
             "log_every": config.get("train_log_freq", 100),
-            "checkpoint_every": config.get("save_freq") or max(1, int(_need(config, "steps", source))),
+            "checkpoint_every": config.get("save_freq") or _need(config, "steps", source),
         },
     }
     return settings_from(data, source)
 
 
 def _task(config: Mapping[str, Any], source: str) -> str:
-    name = _mapping(config.get("task_config"), "task_config", source).get("task_name")
+    name = str(_mapping(config.get("task_config"), "task_config", source).get("task_name"))
     if name in _TASKS:
         return _TASKS[name]
     if name == "lm":
@@ -155,7 +155,7 @@ def _losses(config: Plain, source: str) -> Plain:
 
 
 def _loss(item: Plain, config: Plain, source: str) -> tuple[str, Plain]:
-    classname = item.get("classname")
+    classname = str(item.get("classname"))
     coeff = item.get("coeff") or 0
     stochastic = {"kind": "stochastic", "samples": config.get("n_mask_samples", 1)}
     if classname == "FaithfulnessLoss":
@@ -184,7 +184,7 @@ def _loss(item: Plain, config: Plain, source: str) -> tuple[str, Plain]:
         chosen = stochastic
     elif masks == "adversarial":
         chosen |= {
-            "init": {"zeroes": "zeros"}.get(item.get("init", "random"), item.get("init", "random")),
+            "init": "zeros" if item.get("init") == "zeroes" else item.get("init", "random"),
             "step_size": _need(item, "step_size", source),
             "n_steps": _need(item, "n_steps", source),
             "scope": _need(item, "mask_scope", source),
@@ -250,10 +250,11 @@ def _schedule(config: Plain, source: str) -> Plain:
 
 
 def _evaluation(config: Plain, source: str) -> Plain:
-    every = config.get("eval_freq", 1000)
+    every = _whole(config, "eval_freq", 1000, source)
+    slow = _whole(config, "slow_eval_freq", every, source)
     data: Plain = {
         "every": every,
-        "figures_every": every * max(1, config.get("slow_eval_freq", every) // every),
+        "figures_every": every * max(1, slow // every),
         "batches": config.get("n_eval_steps", 10),
         "alive_threshold": config.get("ci_alive_threshold", 0.0),
     }
@@ -263,11 +264,14 @@ def _evaluation(config: Plain, source: str) -> Plain:
         if item.get("classname") == "IdentityCIError":
             data["solution"] = {
                 "identity": [
-                    {"pattern": rule["layer_pattern"], "n_features": rule["n_features"]}
+                    {
+                        "pattern": _need(rule, "layer_pattern", source),
+                        "n_features": _need(rule, "n_features", source),
+                    }
                     for rule in _mappings(item.get("identity_ci") or [], "identity_ci", source)
                 ],
                 "dense": [
-                    {"pattern": rule["layer_pattern"], "k": rule["k"]}
+                    {"pattern": _need(rule, "layer_pattern", source), "k": _need(rule, "k", source)}
                     for rule in _mappings(item.get("dense_ci") or [], "dense_ci", source)
                 ],
             }
@@ -328,6 +332,13 @@ def _need(data: Mapping[str, Any], key: str, source: str) -> Any:
     if data.get(key) is None:
         raise UsageError(f"{source} has no {key!r}.", "The file may be cut short or of an unknown version.")
     return data[key]
+
+
+def _whole(data: Mapping[str, Any], key: str, default: int, source: str) -> int:
+    value = data.get(key, default)
+    if not isinstance(value, int) or value <= 0:
+        raise UsageError(f"{source}: {key} must be a positive whole number, not {value!r}.")
+    return value
 
 
 def _mapping(value: Any, name: str, source: str) -> Plain:

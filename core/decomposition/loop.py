@@ -63,10 +63,8 @@ class Job:
     def batch(self, step: int) -> Batch:
         """The training batch of one step."""
         inputs = self.target.batch("train", step, self.settings.training.batch_size)
-        if self.folds:
-            batch = fold_null_rows(inputs)
-            return Batch(_moved(batch.inputs, self), _moved(batch.weights, self), batch.size)
-        return Batch(_moved(inputs, self))
+        batch = fold_null_rows(inputs) if self.folds else Batch(inputs)
+        return batch.to(self.stepper.device)
 
 
 def run_job(job: Job, observer: Observer) -> Evaluation:
@@ -129,6 +127,3 @@ def _save(job: Job, step: int) -> None:
     save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
     job.on_saved(step)
 
-
-def _moved(value: Any, job: Job) -> Any:
-    return value.to(job.stepper.device) if hasattr(value, "to") else value

@@ -8,6 +8,7 @@ penalty, and they are the same for every such row. So one zero row is kept, with
 stands for as its weight; sums, means and gradients stay what they were.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,11 @@ class Batch:
     size: int | None = None
     """Rows before folding; None when nothing was folded."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device; inputs may be a tensor or a mapping of tensors."""
+        weights = None if self.weights is None else self.weights.to(device)
+        return Batch(_moved(self.inputs, device), weights, self.size)
+
 
 def zero_rows_are_null(model: ComponentModel, inputs: Any) -> bool:
     """Whether an all-zero input row reaches every decomposed module as exact zeros."""
@@ -49,3 +55,9 @@ def fold_null_rows(inputs: Tensor) -> Batch:
     weights = inputs.new_ones(live.numel() + 1)
     weights[-1] = zeros
     return Batch(folded, weights, inputs.shape[0])
+
+
+def _moved(inputs: Any, device: torch.device) -> Any:
+    if isinstance(inputs, Mapping):
+        return {name: _moved(value, device) for name, value in inputs.items()}
+    return inputs.to(device) if isinstance(inputs, Tensor) else inputs

@@ -1,7 +1,5 @@
 """Everything one decomposition is made from."""
 
-import hashlib
-import json
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -12,7 +10,7 @@ from core.decomposition.metrics.target_solution import TargetSolution
 from core.decomposition.schedule import Schedule
 from core.losses.context import Distance
 from core.losses.union import LossSettings
-from core.settings import Settings, to_plain
+from core.settings import Settings, parse_settings, settings_digest
 from core.targets.union import TargetSettings
 
 
@@ -140,8 +138,7 @@ class DecompositionSettings(Settings):
 
     def digest(self) -> str:
         """A hash of everything here: two runs with one digest do the same."""
-        text = json.dumps(to_plain(self), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return settings_digest(self)
 
     def resolved_distance(self, natural: Distance) -> Distance:
         """How outputs are compared, given the target's own distance."""
@@ -150,6 +147,4 @@ class DecompositionSettings(Settings):
 
 def settings_from(data: Any, source: str) -> DecompositionSettings:
     """Decomposition settings from plain data; errors name `source`."""
-    from core.settings import parse_settings
-
     return parse_settings(DecompositionSettings, data, source)

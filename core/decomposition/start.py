@@ -1,7 +1,7 @@
 """Starting, resuming and finishing a run: everything around `core.decomposition.loop`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.components.component_model import ComponentModel
+from core.components.component_model import ComponentModel, match_modules
 from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
 from core.decomposition.loop import Job, Observer, run_job
+from core.decomposition.metrics.importance_tally import in_group
 from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
-from core.decomposition.null_rows import zero_rows_are_null
+from core.decomposition.null_rows import Batch, zero_rows_are_null
 from core.decomposition.settings import DecompositionSettings, settings_from
 from core.decomposition.step import Stepper
 from core.decomposition.summary import Cost, summarise
 from core.devices import peak_memory_bytes, resolve_device, resolve_precision
-from core.errors import Interrupted, UsageError
+from core.errors import Interrupted, SpdError, UsageError, nearest_names
 from core.runs.catalogue import find_resumable, resolve_run
 from core.runs.directory import RunDirectory, new_run_id, runs_folder
-from core.runs.files import ensure_writable, write_json, write_text
+from core.runs.files import ensure_writable, new_folder, write_json, write_text
 from core.runs.lock import RunLock
 from core.runs.manifest import Manifest, new_manifest, this_process
 from core.runs.metrics_log import MetricsLog
@@ -78,13 +79,13 @@ def start_run(request: RunRequest, observer: Observer) -> RunResult:
     ensure_writable(runs_folder(request.root))
     resumed = _find_resumed(request)
     target = request.target or _load_target(request, observer)
-    settings.evaluation.solution.check(_checked_modules(target, settings))
+    check_evaluation(target, settings)
     model = build_model(settings, target, device, request.output)
     precision = resumed[1].precision if resumed else resolve_precision(
         request.precision, device, _largest_matmul(model, settings)
     )
     stepper = Stepper(model, settings, settings.resolved_distance(target.distance), precision, device)
-    probe = target.batch("train", 0, settings.training.batch_size).to(device)
+    probe = Batch(target.batch("train", 0, settings.training.batch_size)).to(device).inputs
     model.target_pass(probe)  # fails here, before anything is on disk, where a module never runs
     warm_start = resumed[1].warm_start if resumed else request.warm_start
     if warm_start:
@@ -174,10 +175,21 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
     return load_target(settings.target, settings.seed, request.root, report)
 
 
-def _checked_modules(target: Target, settings: DecompositionSettings) -> list[str]:
-    from core.components.component_model import match_modules
+def check_evaluation(target: Target, settings: DecompositionSettings) -> None:
+    """Refuse evaluation settings that name modules which are not decomposed.
 
-    return list(match_modules(target.model, settings.components))
+    Raises:
+        UsageError: an answer, feature weight or group that fits no module, or a group that is no pattern.
+    """
+    names = list(match_modules(target.model, settings.components))
+    settings.evaluation.solution.check(names)
+    for name in settings.evaluation.feature_weights:
+        if name not in names:
+            raise UsageError(
+                f"evaluation.feature_weights: {name!r} is not decomposed.", nearest_names(name, names)
+            )
+    for patterns in settings.evaluation.groups.values():
+        in_group(names[0], patterns)
 
 
 def _largest_matmul(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
@@ -220,7 +232,7 @@ def _resume(
 
 def _create(request: RunRequest, device: torch.device, precision: str) -> tuple[RunDirectory, Manifest, int]:
     settings = request.settings
-    run = RunDirectory.create(request.root, new_run_id())
+    run = RunDirectory(runs_folder(request.root) / new_run_id())
     manifest = new_manifest(
         run_id=run.run_id,
         settings_digest=settings.digest(),
@@ -233,8 +245,9 @@ def _create(request: RunRequest, device: torch.device, precision: str) -> tuple[
         warm_start=request.warm_start,
         wandb_id=run.run_id if request.wandb_project else None,
     )
-    write_text(run.settings, to_yaml(settings))
-    manifest.write(run.manifest)
+    with new_folder(run.path) as folder:  # a run appears with its settings and manifest, or not at all
+        write_text(RunDirectory(folder).settings, to_yaml(settings))
+        manifest.write(RunDirectory(folder).manifest)
     return run, manifest, 0
 
 
@@ -263,7 +276,8 @@ def _recorded(run: RunDirectory, manifest: Manifest, began: float) -> Iterator[C
         record(status="interrupted", error="stopped by the user")
         raise
     except BaseException as error:
-        record(status="failed", error=f"{type(error).__name__}: {error}")
+        with suppress(SpdError):  # a full disk may be why it failed; that error is the one to show
+            record(status="failed", error=f"{type(error).__name__}: {error}")
         raise
 
 

@@ -59,7 +59,7 @@ def publish(folder: Path, model: nn.Module, settings: Settings, seed: int, metri
         temporary.mkdir(parents=True)
         weights = temporary / WEIGHTS_FILE
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-        header = {**_header(settings, seed), "weights_sha256": _sha256(weights)}
+        header = {"weights_sha256": _sha256(weights), **_header(settings, seed)}
         (temporary / SETTINGS_FILE).write_text(yaml.safe_dump(header, sort_keys=False), encoding="utf-8")
         lines = "".join(json.dumps(line) + "\n" for line in metrics)
         (temporary / METRICS_FILE).write_text(lines, encoding="utf-8")

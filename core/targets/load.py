@@ -41,17 +41,16 @@ def load_target(settings: TargetSettings, seed: int, out_dir: Path, report: Repo
     """
     hear = report if report is not None else _silence
     plan = _plan(settings, seed)
-    imported = None if isinstance(settings, InductionSettings) else settings.weights_digest
-    digest = imported or target_digest(settings, seed)
+    digest = target_digest(settings, seed)
     folder = target_folder(out_dir, settings.kind, digest)
     model = plan.task.build(seed)
     steps = settings.training.steps
     if folder.exists():
         quality = restore(folder, model, settings, seed)
         hear(TargetProgress("cached", steps, steps, None, int(quality["attempt"]), quality["note"]))
-    elif imported is not None:
+    elif not isinstance(settings, InductionSettings) and settings.weights_digest is not None:
         raise UsageError(
-            f"the target's imported weights {imported} are not in {folder}.",
+            f"the target's imported weights {settings.weights_digest} are not in {folder}.",
             "Import the run again with `spd runs import`, or set target.weights_digest to null to train one.",
         )
     else:

@@ -13,6 +13,7 @@ pub mod masked_acts;
 pub mod minimality;
 pub mod noise;
 pub mod parallel_mlp;
+pub mod tiles;
 pub mod workers;
 
 /// The Python module.

@@ -88,9 +88,10 @@ pub fn fill(key: u64, offset: u64, out: &mut [f32], threads: usize) {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+#[expect(clippy::cast_possible_truncation, reason = "a stretch is no longer than 2^32")]
 fn fill_stretch(draws: Draws, out: &mut [f32]) {
-    for (index, value) in (0_u32..).zip(out) {
-        *value = draws.at(index);
+    for (index, value) in out.iter_mut().enumerate() {
+        *value = draws.at(index as u32);
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! `out[n, c] = b2[c] + sum_k w2[c, k] gelu(a[n, c] w1[c, k] + b1[c, k])`
 //!
-//! Matrices are row-major: activations (N, C), weights (C, H). The work is cut into items of
-//! `BLOCK_ROWS` rows by `BLOCK_COMPONENTS` components; an item copies its columns into contiguous lanes and
-//! runs over the rows of one component and one hidden unit at a time. The backward pass computes the hidden
+//! Matrices are row-major: activations (N, C), weights (C, H). The work is cut into the items of
+//! `tiles`; within one it runs over the rows of one component and one hidden unit at a time. The backward pass computes the hidden
 //! layer again instead of storing it: that is cheaper than the memory traffic.
 
 use multiversion::multiversion;
@@ -12,21 +11,8 @@ use multiversion::target::target_cfg_f;
 
 use crate::elementary::mul_add;
 use crate::gelu::{gelu, gelu_and_slope};
+use crate::tiles::{BLOCK_COMPONENTS, BLOCK_ROWS, LANES, Lanes, blocks, gather, new_tile, scatter};
 use crate::workers::for_each;
-
-/// Components of one work item: 16 floats are one cache line of a row.
-const BLOCK_COMPONENTS: usize = 16;
-/// Rows of one work item: three columns of it fit in the first-level cache.
-const BLOCK_ROWS: usize = 512;
-/// Rows handled by one round of the inner loop; two 512-bit vectors.
-const LANES: usize = 32;
-const CHUNKS: usize = BLOCK_ROWS / LANES;
-
-type Lanes = [f32; LANES];
-/// The rows of one component in one item, and one unused chunk: without it, the columns' distance would be a
-/// power of two and the cache could hold only a few of their lines at once.
-type Column = [Lanes; CHUNKS + 1];
-type Tile = [Column; BLOCK_COMPONENTS];
 
 /// The networks' parameters: `w1`, `b1`, `w2` are (C, H).
 #[derive(Clone, Copy)]
@@ -62,83 +48,6 @@ pub struct ParameterGradients<'a> {
     pub w2: &'a mut [f32],
     /// Output biases.
     pub b2: &'a mut [f32],
-}
-
-/// One work item's place in a row-major (N, C) matrix.
-#[derive(Clone, Copy)]
-struct Block {
-    first_row: usize,
-    rows: usize,
-    first_component: usize,
-    width: usize,
-}
-
-impl Block {
-    fn chunks(self) -> usize {
-        self.rows.div_ceil(LANES)
-    }
-}
-
-/// All items in a fixed order (row blocks outermost), each with its piece of every row of `out`.
-///
-/// The pieces are ordinary disjoint slices, so threads can write columns of one matrix without unsafe code.
-fn blocks(out: &mut [f32], components: usize) -> impl Iterator<Item = (Block, Vec<&mut [f32]>)> + Send {
-    out.chunks_mut(BLOCK_ROWS * components).enumerate().flat_map(move |(index, rows)| {
-        let mut rest: Vec<&mut [f32]> = rows.chunks_mut(components).collect();
-        (0..components).step_by(BLOCK_COMPONENTS).map(move |first_component| {
-            let width = BLOCK_COMPONENTS.min(components - first_component);
-            let block = Block { first_row: index * BLOCK_ROWS, rows: rest.len(), first_component, width };
-            let pieces = rest
-                .iter_mut()
-                .map(|row| row.split_off_mut(..width).expect("a row holds all of its components"));
-            (block, pieces.collect())
-        })
-    })
-}
-
-#[expect(clippy::large_stack_arrays, reason = "a constant: it is made on the heap")]
-fn new_tile() -> Box<Tile> {
-    Box::new([[[0.0; LANES]; CHUNKS + 1]; BLOCK_COMPONENTS])
-}
-
-/// Copy a block's columns into lanes; rows past the end become zero, which adds nothing to any gradient.
-fn gather(matrix: &[f32], components: usize, block: Block, tile: &mut Tile) {
-    let rows = matrix.chunks(components).skip(block.first_row).take(block.rows);
-    for (index, row) in rows.enumerate() {
-        let row = &row[block.first_component..block.first_component + block.width];
-        let (chunk, lane) = (index / LANES, index % LANES);
-        if let Ok(full) = <&[f32; BLOCK_COMPONENTS]>::try_from(row) {
-            // The same as below, with a length the compiler knows.
-            for column in 0..BLOCK_COMPONENTS {
-                tile[column][chunk][lane] = full[column];
-            }
-        } else {
-            for (column, &value) in tile.iter_mut().zip(row) {
-                column[chunk][lane] = value;
-            }
-        }
-    }
-    for index in block.rows..block.chunks() * LANES {
-        for column in tile.iter_mut() {
-            column[index / LANES][index % LANES] = 0.0;
-        }
-    }
-}
-
-/// Write lanes back to the block's piece of every row.
-fn scatter(tile: &Tile, pieces: &mut [&mut [f32]]) {
-    for (index, piece) in pieces.iter_mut().enumerate() {
-        let (chunk, lane) = (index / LANES, index % LANES);
-        if let Ok(full) = <&mut [f32; BLOCK_COMPONENTS]>::try_from(&mut **piece) {
-            for column in 0..BLOCK_COMPONENTS {
-                full[column] = tile[column][chunk][lane];
-            }
-        } else {
-            for (value, column) in piece.iter_mut().zip(tile) {
-                *value = column[chunk][lane];
-            }
-        }
-    }
 }
 
 /// Fill `out` (N, C) with the networks' outputs.
@@ -394,7 +303,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::float_cmp, reason = "every bit must agree")]
     fn threads_do_not_change_a_bit() {
         let case = Case::new(1100, 37, 4);
         assert_eq!(case.forward(1), case.forward(4));

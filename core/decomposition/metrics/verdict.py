@@ -93,6 +93,8 @@ def _found(e: ModuleEvidence) -> str:
         return ""
     if e.kind == "identity":
         features = "feature" if e.expected == 1 else "features"
+        if e.found < e.expected:
+            return f"only {e.found} of {e.expected} {features} with a subcomponent of their own"
         return f"{e.found} of {e.expected} {features}, one subcomponent each"
     used = "subcomponent" if e.expected == 1 else "subcomponents"
     return f"{e.found} of {e.expected} {used} shared by all features"

@@ -50,8 +50,9 @@ def test_a_target_is_frozen_and_says_what_it_is(tmp_path: Path) -> None:
     assert not target.model.training
     assert all(not p.requires_grad and p.dtype == torch.float32 for p in target.model.parameters())
     assert torch.equal(target.batch("train", 0, 8), target.batch("train", 0, 8))
-    assert target.folder == tmp_path / "targets" / f"toy_superposition-{target.digest}"
-    assert sorted(path.name for path in target.folder.iterdir()) == [
+    folder = tmp_path / "targets" / f"toy_superposition-{target.digest}"
+    assert target.folder == folder
+    assert sorted(path.name for path in folder.iterdir()) == [
         "metrics.jsonl",
         "model.safetensors",
         "settings.yaml",

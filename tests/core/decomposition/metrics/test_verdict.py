@@ -22,6 +22,7 @@ def test_recovered() -> None:
     ("change", "words"),
     [
         ({"error": 6, "found": 4}, "identity error is 6, must be 0"),
+        ({"error": 6, "found": 4}, "only 4 of 5 features with a subcomponent of their own"),
         ({"error": None}, "identity error was not measured"),
         ({"mmcs": 0.98996}, "MMCS is 0.9900, must be at least 0.99"),
         ({"mmcs": float("nan")}, "MMCS is nan"),
