@@ -277,7 +277,7 @@ class ComponentModel(nn.Module):
             source = sites.get(ties.get(name, ""))
             if source is not None and isinstance(source.subcomponents, Subcomponents):
                 assert torch.equal(source.target_weight(), _weight(kind, module).T), f"{name} is not tied"
-                assert source.C == counts[name], f"tied modules {source.name}, {name} need the same C"
+                assert counts[name] == source.C, f"tied modules {source.name}, {name} need the same C"
                 factors: Subcomponents | TiedSubcomponents = TiedSubcomponents(source.subcomponents)
             else:
                 d_in, d_out = site_widths(kind, module)

@@ -82,6 +82,8 @@ def _walked(root: Path) -> list[Path]:
 
     def ignored(path: Path) -> bool:
         steps = [Path(*path.parts[: n + 1]) for n in range(len(path.parts))]
-        return any(fnmatch(step.name, p) or fnmatch(str(step), p) for step in steps for p in (".git", *patterns))
+        return any(
+            fnmatch(step.name, p) or fnmatch(str(step), p) for step in steps for p in (".git", *patterns)
+        )
 
     return [path for path in (p.relative_to(root) for p in root.rglob("*")) if not ignored(path)]

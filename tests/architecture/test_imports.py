@@ -47,7 +47,9 @@ Run = Callable[..., Any]
 
 def loaded_by(python: Run, statement: str, tmp_path: Path) -> set[str]:
     """Top-level names in sys.modules after `statement`."""
-    script = f"import json, sys\n{statement}\nprint(json.dumps(sorted({{n.split('.')[0] for n in sys.modules}})))"
+    script = (
+        f"import json, sys\n{statement}\nprint(json.dumps(sorted({{n.split('.')[0] for n in sys.modules}})))"
+    )
     return set(json.loads(python(script, cwd=tmp_path).stdout))
 
 

@@ -46,14 +46,12 @@ def test_every_field_is_documented(declared: list[type[Settings]]) -> None:
     assert not bare, f"these settings have no docstring below them: {', '.join(bare)}"
 
 
-def test_every_field_is_read(declared: list[type[Settings]], root: Path, modules: tuple[str, ...]) -> None:
-    reads: set[Read] = set()
-    for name in modules:
-        module = importlib.import_module(name)
-        path = Path(str(module.__file__))
-        reads |= reads_of(path.read_text(), vars(module))
+def test_every_field_is_read(declared: list[type[Settings]], modules: tuple[str, ...]) -> None:
+    files = [importlib.import_module(name) for name in modules]
+    reads = reads_of(*((Path(str(file.__file__)).read_text(), vars(file)) for file in files))
     unread = unread_fields(declared, reads)
-    assert not unread, f"nothing reads these settings: {', '.join(unread)}"
+    told = ", ".join(unread)
+    assert not unread, f"nothing reads these settings, or no annotation tells whose they are: {told}"
 
 
 class Kept(Settings):
@@ -81,6 +79,10 @@ class Plan(Settings):
         return self.kept
 
 
+class Holder:
+    """Stands for a class that keeps its settings; the searched text says where from."""
+
+
 @pytest.mark.parametrize(
     ("code", "read"),
     [
@@ -89,12 +91,26 @@ class Plan(Settings):
         ("def f(plan: Plan):\n    for k in plan.more: print(k.rate)", {"Plan.more", "Kept.rate"}),
         ("def f(plan: Plan): return [k.rate for k in plan.more]", {"Plan.more", "Kept.rate"}),
         ("def f(plan: Plan): return [k.rate for _, k in plan.named.items()]", {"Plan.named", "Kept.rate"}),
+        ("def f(plan: Plan): return [k.rate for _, k in enumerate(plan.more)]", {"Plan.more", "Kept.rate"}),
+        (
+            "def f(p: Plan):\n    for k in (*p.more, *p.named.values()): print(k.rate)",
+            {"Plan.more", "Plan.named", "Kept.rate"},
+        ),
+        (
+            "def f(p: Plan):\n    for k, n in ((p.kept, 1), (p.maybe, 2)): print(k.rate)",
+            {"Plan.kept", "Plan.maybe", "Kept.rate"},
+        ),
+        ("def f(plan: Plan):\n    k, n = plan.kept, 1\n    return k.rate", {"Plan.kept", "Kept.rate"}),
         ("def f(plan: Plan): return plan.named['a'].rate", {"Plan.named", "Kept.rate"}),
         ("def f(plan: Plan): return plan.maybe and plan.maybe.rate", {"Plan.maybe", "Kept.rate"}),
         ("def f(plan: Plan):\n    part = plan.part()\n    return part.rate", {"Kept.rate"}),
         ("def f():\n    return Plan().steps", {"Plan.steps"}),
         ("def f(either: Kept | Plan): return either.steps", {"Plan.steps", "Kept.steps"}),
         ("class Plan:\n    def g(self): return self.steps", {"Plan.steps"}),
+        (
+            "class Holder:\n    def f(self): return self.a.rate\n    def __init__(self, k: Kept): self.a = k",
+            {"Kept.rate"},
+        ),
         ("class Plan:\n    @model_validator(mode='after')\n    def g(self): return self.steps", set()),
         ("def f(plan: Plan): plan.steps = 1", set()),
         ("def f(other: int): return other.steps", set()),
@@ -102,8 +118,7 @@ class Plan(Settings):
     ],
 )
 def test_the_search_tells_whose_field_is_read(code: str, read: set[str]) -> None:
-    names = {"Plan": Plan, "Kept": Kept}
-    found = reads_of(code, names)
+    found = reads_of((code, {"Plan": Plan, "Kept": Kept, "Holder": Holder}))
     every = {f"{kind.__name__}.{name}" for kind in (Plan, Kept) for name in kind.model_fields}
     assert every - set(unread_fields([Plan, Kept], found)) == read
 
@@ -128,23 +143,30 @@ def unread_fields(declared: list[type[Settings]], reads: set[Read]) -> list[str]
         for name in kind.model_fields
         if not is_tag(kind, name)
         and not any(
-            read.name == name and (issubclass(kind, read.kind) or issubclass(read.kind, kind)) for read in reads
+            read.name == name and (issubclass(kind, read.kind) or issubclass(read.kind, kind))
+            for read in reads
         )
     ]
 
 
-def reads_of(code: str, names: dict[str, Any]) -> set[Read]:
-    """The attribute reads of one file whose module-level names are `names`."""
-    finder = _Finder(names)
-    finder.visit(ast.parse(code))
-    return finder.reads
+def reads_of(*files: tuple[str, dict[str, Any]]) -> set[Read]:
+    """The attribute reads of files, each given with its module-level names."""
+    kept: dict[tuple[type, str], Any] = {}
+    for _ in range(2):  # what `__init__` keeps is known from the second time on
+        reads: set[Read] = set()
+        for code, names in files:
+            finder = _Finder(names, kept)
+            finder.visit(ast.parse(code))
+            reads |= finder.reads
+    return reads
 
 
 class _Finder(ast.NodeVisitor):
     """Follows annotations from arguments, `self` and constructors along attributes, calls and loops."""
 
-    def __init__(self, names: dict[str, Any]) -> None:
+    def __init__(self, names: dict[str, Any], kept: dict[tuple[type, str], Any]) -> None:
         self.names = names
+        self.kept = kept
         self.local: dict[str, Any] = {}
         self.owner: Any = None
         self.reads: set[Read] = set()
@@ -203,10 +225,12 @@ class _Finder(ast.NodeVisitor):
     def bind(self, target: ast.expr, kind: Any) -> None:
         if isinstance(target, ast.Name):
             self.local[target.id] = kind
+        elif isinstance(target, ast.Attribute):
+            self.kept |= {(owner, target.attr): kind for owner in _classes(self.type_of(target.value))}
         elif isinstance(target, ast.Tuple):
-            parts = get_args(kind) if get_origin(kind) is tuple else ()
+            rows = [get_args(row) for row in _members(kind) if get_origin(row) is tuple]
             for n, item in enumerate(target.elts):
-                self.bind(item, parts[n] if n < len(parts) else None)
+                self.bind(item, _union(row[n] for row in rows if n < len(row)))
 
     def annotated(self, annotation: ast.expr | None) -> Any:
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
@@ -222,10 +246,23 @@ class _Finder(ast.NodeVisitor):
             case ast.Name(id=name):
                 return self.local.get(name)
             case ast.Attribute(value=base, attr=name):
-                return _union(_attribute(kind, name) for kind in _classes(self.type_of(base)))
+                kinds = _classes(self.type_of(base))
+                return _union(_attribute(kind, name) or self.kept.get((kind, name)) for kind in kinds)
             case ast.Subscript(value=base):
                 kind = self.type_of(base)
                 return get_args(kind)[-1] if get_origin(kind) is dict else _element(kind)
+            case ast.Tuple(elts=items) if any(isinstance(item, ast.Starred) for item in items):
+                return tuple[
+                    _union(_element(self.type_of(i.value)) for i in items if isinstance(i, ast.Starred)), ...
+                ]
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                return tuple[tuple(self.type_of(item) or object for item in items)]
+            case ast.Call(func=ast.Name(id="sorted" | "list" | "tuple" | "reversed"), args=[items, *_]):
+                return list[_element(self.type_of(items)) or object]
+            case ast.Call(func=ast.Name(id="enumerate"), args=[items, *_]):
+                return list[tuple[int, _element(self.type_of(items)) or object]]
+            case ast.Call(func=ast.Name(id="zip"), args=items):
+                return list[tuple[tuple(_element(self.type_of(item)) or object for item in items)]]
             case ast.Call(func=ast.Name(id=name)):
                 return _result(self.names.get(name))
             case ast.Call(func=ast.Attribute(value=base, attr="values")):
@@ -247,13 +284,17 @@ def _imported(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name, None) if module.startswith("core") else None
 
 
-def _classes(kind: Any) -> list[type]:
-    """The classes a type stands for: members of unions, what is annotated, nothing for the rest."""
+def _members(kind: Any) -> list[Any]:
+    """A union's members, without annotations; another type alone."""
     if get_origin(kind) is Annotated:
-        return _classes(get_args(kind)[0])
+        return _members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return [member for part in get_args(kind) for member in _classes(part)]
-    return [kind] if isinstance(kind, type) and kind is not type(None) else []
+        return [member for part in get_args(kind) for member in _members(part)]
+    return [kind]
+
+
+def _classes(kind: Any) -> list[type]:
+    return [member for member in _members(kind) if isinstance(member, type) and member is not type(None)]
 
 
 def _attribute(kind: type, name: str) -> Any:

@@ -97,7 +97,7 @@ def test_the_torch_path_agrees_with_the_compiled_one(golden: Any, name: str) -> 
     inputs = case.group("in")
     target = model.target_pass({n: inputs[n] for n in model.sites})
     for module, site in model.sites.items():
-        reads = site.activations(target.inputs[module]) if "02_ci_mlp" == name else target.inputs[module]
+        reads = site.activations(target.inputs[module]) if name == "02_ci_mlp" else target.inputs[module]
         exact = model.network(module).double()(reads.double())
         assert exact.dtype is torch.float64
         assert_close(exact.float(), case[f"pre_sigmoid/{module}"], rtol=RTOL, atol=ATOL)

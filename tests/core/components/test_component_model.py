@@ -58,11 +58,12 @@ def test_a_forward_that_someone_else_put_on_a_module_survives(branching: Make, t
     own = head.forward
     head.forward = lambda x: own(x) + 1  # type: ignore[method-assign]
     wanted = target(tokens)
-    first, second = attached(target), attached(target)
+    only = ComponentsSettings(modules=EVERYTHING.modules)
+    first, second = attached(target, only), attached(target, only)
     assert torch.equal(second.target_pass(tokens).output, wanted)
     second.detach()
     assert torch.equal(first.target_pass(tokens).output, wanted)
-    assert list(first.target_pass(tokens).inputs) == ["emb", "up.pre_identity", "up", "down", "head"]
+    assert list(first.target_pass(tokens).inputs) == ["emb", "up", "down", "head"]
     first.detach()
     assert torch.equal(target(tokens), wanted)
 

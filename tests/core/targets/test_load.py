@@ -109,7 +109,8 @@ def _retries(settings: ToySuperpositionSettings, seed: int, out: Path, heard: li
 
 
 def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-5])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
 
 
 def _flip(path: Path) -> None:
