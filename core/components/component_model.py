@@ -169,7 +169,7 @@ class ComponentModel(nn.Module):
         `jitter` names the noise of binomial sampling; without it (evaluation) nothing is jittered.
         """
         settings = self.importance_settings
-        acts = {name: site.activations(target.inputs[name]) for name, site in self.sites.items()}
+        acts = {name: self._activations(site, target) for name, site in self.sites.items()}
         pre: dict[str, Tensor] = {}
         lower: dict[str, Tensor] = {}
         upper: dict[str, Tensor] = {}
@@ -199,6 +199,17 @@ class ComponentModel(nn.Module):
         masked = MaskedPass(masks, target if acts else None, acts or {})
         with self._under(masked):
             return self._run(inputs), masked.outputs
+
+    def _activations(self, site: Site, target: TargetPass) -> ComponentActs:
+        """x V; where x = z P^T comes from a narrow linear layer P that only reads inputs, z (P^T V)."""
+        x = target.inputs[site.name]
+        for name, (z, out) in target.prefix.items():
+            layer = self.target.get_submodule(name)
+            if out is x and isinstance(layer, nn.Linear) and layer.bias is None:
+                rows, narrow, wide = z.shape[:-1].numel(), z.shape[-1], x.shape[-1]
+                if narrow * (rows + wide) < rows * wide:
+                    return z @ (layer.weight.T @ site.V)
+        return site.activations(x)
 
     def _run(self, inputs: Any) -> Tensor:
         if isinstance(inputs, Mapping):
@@ -334,20 +345,27 @@ def _masked_forward(
     site: Site, original: Callable[[Tensor], Tensor], x: Tensor, mask: Mask, passing: MaskedPass
 ) -> Tensor:
     shared = passing.shares(site.name, x)
-    a = passing.acts[site.name] if shared else site.activations(x)
-    bias = site.bias
-    out = mask.gate(a) @ site.U
-    if mask.delta is None and mask.route is None:
-        return out if bias is None else out + bias
+    gated = mask.gate(passing.acts[site.name] if shared else site.activations(x))
+    bias, delta = site.bias, mask.delta
+    if delta is None and mask.route is None:
+        return _plus(gated @ site.U, bias)
+    if delta is not None and mask.route is None and site.d_out > site.C + site.d_in and x.is_floating_point():
+        # Wide output: m_delta (x W^T) joins the product with U, so nothing of width d_out is made twice.
+        both = torch.cat([gated, delta.unsqueeze(-1) * x], dim=-1)
+        return _plus(both @ torch.cat([site.U, site.target_weight().T]), bias)
     assert not shared or passing.target is not None
     o = passing.target.outputs[site.name] if shared and passing.target else original(x)
-    if mask.delta is None:
-        out = out if bias is None else out + bias
-    elif bias is None:
-        out = torch.addcmul(out, mask.delta.unsqueeze(-1), o)
+    out = gated @ site.U
+    if delta is None:
+        out = _plus(out, bias)
     else:
-        out = torch.addcmul(out, mask.delta.unsqueeze(-1), o - bias) + bias
+        part = delta.unsqueeze(-1).to(o.dtype)  # without the cast everything after would be float32
+        out = torch.addcmul(out, part, o) if bias is None else torch.addcmul(out, part, o - bias) + bias
     return out if mask.route is None else torch.where(mask.route.unsqueeze(-1), out, o)
+
+
+def _plus(out: Tensor, bias: Tensor | None) -> Tensor:
+    return out if bias is None else out + bias
 
 
 def _weight(kind: str, module: nn.Module) -> Tensor:

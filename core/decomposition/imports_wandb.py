@@ -13,7 +13,7 @@ PREFIX = "wandb:"
 DEFAULT_PROJECT = "goodfire/spd"
 """Where a bare run id is looked for: the project of the SPD paper's authors."""
 
-_SITE = "https://wandb.ai/"
+_ADDRESS = "https://"
 _WANTED = re.compile(r"final_config\.yaml|[a-z_]+_train_config\.yaml")
 _CHECKPOINT = re.compile(r"model_(\d+)\.pth")
 _NEEDED = (
@@ -24,7 +24,7 @@ _NEEDED = (
 
 def is_wandb_reference(source: str) -> bool:
     """Whether `source` names a run at Weights & Biases rather than a path."""
-    return source.startswith((PREFIX, _SITE))
+    return source.startswith((PREFIX, _ADDRESS))
 
 
 def run_path(source: str) -> str:
@@ -34,11 +34,13 @@ def run_path(source: str) -> str:
         UsageError: none of these.
     """
     text = source.removeprefix(PREFIX)
-    if text.startswith(_SITE):
+    if text.startswith(_ADDRESS):
         text = urlparse(text).path
     parts = [part for part in text.split("/") if part]
-    if len(parts) >= 4 and parts[2] == "runs":
-        parts = [*parts[:2], parts[3]]
+    if "runs" in parts[2:-1]:
+        # A page's address may have more in front of entity/project/runs/id, and more behind it.
+        place = parts.index("runs", 2)
+        parts = [*parts[place - 2 : place], parts[place + 1]]
     if len(parts) == 1:
         parts = [*DEFAULT_PROJECT.split("/"), parts[0]]
     if len(parts) != 3:
@@ -56,11 +58,11 @@ def fetch_run(source: str, folder: Path) -> str:
         UsageError: no key, no network, no such run, or a run without a checkpoint.
     """
     path = run_path(source)
-    if not _has_key():
-        raise UsageError(f"cannot fetch {PREFIX}{path}: no Weights & Biases key was found.", _NEEDED)
     try:
         import wandb
 
+        if not _has_key(wandb.Settings().base_url):
+            raise UsageError(f"cannot fetch {PREFIX}{path}: no Weights & Biases key was found.", _NEEDED)
         files = {file.name: file for file in wandb.Api(timeout=60).run(path).files()}
         for name in _chosen(list(files), path):
             files[name].download(root=str(folder), replace=True)
@@ -78,14 +80,13 @@ def _chosen(names: list[str], path: str) -> list[str]:
     return [*(name for name in names if _WANTED.fullmatch(name)), steps[max(steps)]]
 
 
-def _has_key() -> bool:
+def _has_key(server: str) -> bool:
     # Looked up here, because wandb would otherwise stop and ask for it on a terminal.
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     place = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     try:
-        return netrc.netrc(place).authenticators(host) is not None
+        return netrc.netrc(place).authenticators(urlparse(server).hostname or server) is not None
     except (OSError, netrc.NetrcParseError):
         return False
 

@@ -152,8 +152,8 @@ def unread_fields(declared: list[type[Settings]], reads: set[Read]) -> list[str]
 def reads_of(*files: tuple[str, dict[str, Any]]) -> set[Read]:
     """The attribute reads of files, each given with its module-level names."""
     kept: dict[tuple[type, str], Any] = {}
+    reads: set[Read] = set()
     for _ in range(2):  # what `__init__` keeps is known from the second time on
-        reads: set[Read] = set()
         for code, names in files:
             finder = _Finder(names, kept)
             finder.visit(ast.parse(code))

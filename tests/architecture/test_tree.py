@@ -12,7 +12,7 @@ FUNCTION_LINES = 60
 EXCEPTIONS: dict[str, str] = {}
 
 # A thing without a subject has not been understood yet.
-NO_SUBJECT = {"utils", "util", "common", "helpers", "helper", "misc", "lib", "stuff", "tools"}
+NO_SUBJECT = {"utils", "util", "common", "helpers", "helper", "misc", "stuff", "tools"}
 
 ENTRY = re.compile(r"^((?:  )*)(\S+)(?:\s{2,}(\S.*))?$")
 

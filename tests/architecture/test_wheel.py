@@ -1,4 +1,4 @@
-"""What a wheel holds: leaving a package out of the build settings is silent, and shows only when installed."""
+"""What a wheel holds: a package left out of the build settings is missed only when someone installs it."""
 
 import os
 import re

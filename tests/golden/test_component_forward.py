@@ -12,7 +12,7 @@ from core.components.importance import ImportanceSettings
 from core.components.masks import ExplicitMask, Mask
 
 KINDS = ["linear", "linear_nobias", "embedding", "conv1d", "identity"]
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+RTOL, ATOL = 1e-4, 1e-5
 
 
 class OneModule(nn.Module):
@@ -69,7 +69,7 @@ def test_masked_forward(golden: Any, kind: str, shared: bool) -> None:
     model = build(kind, case)
     x = case["x"]
     target = model.target_pass(x)
-    assert_close(target.output, case["target_out"], **TOLERANCE)
+    assert_close(target.output, case["target_out"], rtol=RTOL, atol=ATOL)
     acts = {name: site.activations(target.inputs[name]) for name, site in model.sites.items()}
     known: tuple[Any, ...] = (target, acts) if shared else ()
 
@@ -77,13 +77,13 @@ def test_masked_forward(golden: Any, kind: str, shared: bool) -> None:
         return model.masked_pass(x, chosen, *known)[0]
 
     unmasked: dict[str, Mask] = {name: ExplicitMask() for name in model.sites}
-    assert_close(run(unmasked), case["out_unmasked"], **TOLERANCE)
-    assert_close(run(masks(case, model, False, False)), case["out_masked"], **TOLERANCE)
-    assert_close(run(masks(case, model, True, False)), case["out_masked_delta"], **TOLERANCE)
-    assert_close(run(masks(case, model, True, True)), case["out_masked_delta_routed"], **TOLERANCE)
+    assert_close(run(unmasked), case["out_unmasked"], rtol=RTOL, atol=ATOL)
+    assert_close(run(masks(case, model, False, False)), case["out_masked"], rtol=RTOL, atol=ATOL)
+    assert_close(run(masks(case, model, True, False)), case["out_masked_delta"], rtol=RTOL, atol=ATOL)
+    assert_close(run(masks(case, model, True, True)), case["out_masked_delta_routed"], rtol=RTOL, atol=ATOL)
     if kind == "identity":
-        only = {"lin.pre_identity": ExplicitMask(case["mask/lin.pre_identity"])}
-        assert_close(run(only), case["out_identity_only"], **TOLERANCE)
+        only: dict[str, Mask] = {"lin.pre_identity": ExplicitMask(case["mask/lin.pre_identity"])}
+        assert_close(run(only), case["out_identity_only"], rtol=RTOL, atol=ATOL)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,8 +92,8 @@ def test_weights_and_activations(golden: Any, kind: str) -> None:
     model = build(kind, case)
     _, outputs = model.masked_pass(case["x"], masks(case, model, True, False))
     for name, site in model.sites.items():
-        assert_close(site.target_weight(), case[f"target_weight/{name}"], **TOLERANCE)
-        assert_close(site.component_weight(), case[f"component_weight/{name}"], **TOLERANCE)
-        assert_close(site.weight_delta(), case[f"delta/{name}"], **TOLERANCE)
+        assert_close(site.target_weight(), case[f"target_weight/{name}"], rtol=RTOL, atol=ATOL)
+        assert_close(site.component_weight(), case[f"component_weight/{name}"], rtol=RTOL, atol=ATOL)
+        assert_close(site.weight_delta(), case[f"delta/{name}"], rtol=RTOL, atol=ATOL)
         seen = outputs["lin.pre_identity"] if kind == "identity" and name == "lin" else case["x"]
-        assert_close(site.activations(seen), case[f"component_acts/{name}"], **TOLERANCE)
+        assert_close(site.activations(seen), case[f"component_acts/{name}"], rtol=RTOL, atol=ATOL)

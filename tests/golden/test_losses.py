@@ -40,7 +40,9 @@ def given_routing(case: Any) -> RouteSubset:
     """A subset routing that takes its choice from the case."""
 
     class Given(RouteSubset):
-        def passes(self, sites: list[str], *_: Any) -> list[RoutedPass]:
+        def passes(
+            self, sites: list[str], positions: torch.Size, key: NoiseKey, device: torch.device
+        ) -> list[RoutedPass]:
             return [{name: case[f"routing_mask/{name}"].bool() for name in sites}]
 
     return Given()
@@ -155,7 +157,7 @@ def test_hidden_activations(component_model: Any, name: str) -> None:
 
 def adversary(item: dict[str, Any]) -> AdversarialMasks:
     return AdversarialMasks(
-        init={"zeroes": "zeros"}.get(item["init"], item["init"]),
+        init="zeros" if item["init"] == "zeroes" else item["init"],
         n_steps=item["n_steps"],
         step_size=item["step_size"],
         scope=item["mask_scope"],

@@ -145,7 +145,7 @@ def test_what_a_masked_pass_takes_from_the_target_pass_changes_nothing(
 
     def measured(*shared: Any) -> list[Tensor]:
         importance = model.importance(target)
-        known = (target, importance.acts) if shared else ()
+        known: tuple[Any, ...] = (target, importance.acts) if shared else ()
         masks = stochastic(model, importance.lower, names or list(model.sites), delta, route)
         out, outputs = model.masked_pass(tokens, masks, *known)
         loss = out.square().sum() + sum(o.sum() for o in outputs.values())

@@ -17,9 +17,8 @@ def make_model() -> ComponentModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         target = nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 5))
-    return ComponentModel(
-        target, ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=7),)), importance
-    )
+    components = ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=7),))
+    return ComponentModel(target, components, ImportanceSettings(hidden=(4,)))
 
 
 def make_context(model: ComponentModel, inputs: Tensor, **changes: Any) -> LossContext:
