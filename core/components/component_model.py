@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from core.components.factored import Activation, Factored, dense
 from core.components.importance import ImportanceSettings, build_network
 from core.components.masks import Mask, NoiseKey
 from core.components.passes import Importance, MaskedPass, Recording, TargetPass
@@ -28,7 +29,7 @@ from core.components.subcomponents import (
 from core.errors import UsageError
 from core.randomness import generator
 from core.settings import Settings
-from core.shapes import ComponentActs
+from core.shapes import ComponentActs, PositionValues, Routing
 
 IDENTITY_NAME = "pre_identity"
 JITTER_SCALE = 0.05
@@ -84,6 +85,7 @@ class ComponentModel(nn.Module):
         self.importance_settings = importance
         self._pass: Recording | MaskedPass | None = None
         self._copies = False
+        self._factors = bool(getattr(target, "linear_stream", False))
         self._hooks: list[Any] = []
         counts = match_modules(target, components)
         _check_readable(target, counts, importance)
@@ -108,7 +110,7 @@ class ComponentModel(nn.Module):
             self._wrap(site.module, self._site_forward(site))
         for name, module in target.named_modules():
             if module not in self._wrapped and not any(module.children()):
-                self._wrap(module, self._prefix_forward(name, module.forward))
+                self._wrap(module, self._prefix_forward(name, self._original(module)))
 
     @property
     def target(self) -> nn.Module:
@@ -169,13 +171,13 @@ class ComponentModel(nn.Module):
         `jitter` names the noise of binomial sampling; without it (evaluation) nothing is jittered.
         """
         settings = self.importance_settings
-        acts = {name: self._activations(site, target) for name, site in self.sites.items()}
+        acts = {name: site.activations(target.inputs[name]) for name, site in self.sites.items()}
         pre: dict[str, Tensor] = {}
         lower: dict[str, Tensor] = {}
         upper: dict[str, Tensor] = {}
         for i, name in enumerate(self.sites):
             reads = acts[name] if settings.kind == "mlp" else target.inputs[name]
-            pre[name] = self.network(name)(reads.float())
+            pre[name] = self.network(name)(reads.float() if isinstance(reads, Tensor) else reads)
             jittered = None
             if jitter is not None and settings.sampling == "binomial":
                 key = NoiseKey(jitter.seed, jitter.purpose, (*jitter.indices, i))
@@ -190,7 +192,7 @@ class ComponentModel(nn.Module):
         masks: Mapping[str, Mask],
         target: TargetPass | None = None,
         acts: Mapping[str, ComponentActs] | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Activation]]:
         """Run the target with the modules in `masks` replaced by their masked subcomponents.
 
         With `target` and `acts` of the same inputs, modules that see what they saw there are not computed
@@ -199,17 +201,6 @@ class ComponentModel(nn.Module):
         masked = MaskedPass(masks, target if acts else None, acts or {})
         with self._under(masked):
             return self._run(inputs), masked.outputs
-
-    def _activations(self, site: Site, target: TargetPass) -> ComponentActs:
-        """x V; where x = z P^T comes from a narrow linear layer P that only reads inputs, z (P^T V)."""
-        x = target.inputs[site.name]
-        for name, (z, out) in target.prefix.items():
-            layer = self.target.get_submodule(name)
-            if out is x and isinstance(layer, nn.Linear) and layer.bias is None:
-                rows, narrow, wide = z.shape[:-1].numel(), z.shape[-1], x.shape[-1]
-                if narrow * (rows + wide) < rows * wide:
-                    return z @ (layer.weight.T @ site.V)
-        return site.activations(x)
 
     def _run(self, inputs: Any) -> Tensor:
         if isinstance(inputs, Mapping):
@@ -225,10 +216,17 @@ class ComponentModel(nn.Module):
         finally:
             self._pass = None
 
-    def _site_forward(self, site: Site) -> Callable[[Tensor], Tensor]:
-        original = site.module.forward
+    def _original(self, module: nn.Module) -> Callable[..., Any]:
+        """What a module does by itself, on activations in factors too if the model keeps them so."""
+        own = module.forward
+        if not self._factors or not isinstance(module, nn.Linear) or module.bias is not None:
+            return own
+        return lambda x: own(x) if self._pass is None else _linear_in_factors(module, x)
 
-        def forward(x: Tensor) -> Tensor:
+    def _site_forward(self, site: Site) -> Callable[[Activation], Activation]:
+        original = self._original(site.module)
+
+        def forward(x: Activation) -> Activation:
             passing = self._pass
             if passing is None:
                 return original(x)
@@ -241,8 +239,8 @@ class ComponentModel(nn.Module):
             mask = passing.masks.get(site.name)
             if mask is None:
                 return original(x)
-            out = passing.outputs[site.name] = _masked_forward(site, original, x, mask, passing)
-            return out.clone() if self._copies else out
+            out = passing.outputs[site.name] = _masked_forward(site, original, x, mask, passing, self._factors)
+            return out.clone() if self._copies and isinstance(out, Tensor) else out
 
         return forward
 
@@ -254,7 +252,7 @@ class ComponentModel(nn.Module):
                 return original(*args, **kwargs)
             if isinstance(passing, Recording):
                 out = original(args[0])
-                reusable = isinstance(out, Tensor) and not passing.copies
+                reusable = isinstance(out, Tensor | Factored) and not passing.copies
                 if reusable and any(args[0] is known for known in passing.known):
                     passing.known.append(out)
                     passing.prefix[name] = (args[0], passing.keep(out))
@@ -342,26 +340,58 @@ def _check_readable(target: nn.Module, counts: Iterable[str], importance: Import
 
 
 def _masked_forward(
-    site: Site, original: Callable[[Tensor], Tensor], x: Tensor, mask: Mask, passing: MaskedPass
-) -> Tensor:
+    site: Site,
+    original: Callable[[Activation], Activation],
+    x: Activation,
+    mask: Mask,
+    passing: MaskedPass,
+    factors: bool,
+) -> Activation:
     shared = passing.shares(site.name, x)
     gated = mask.gate(passing.acts[site.name] if shared else site.activations(x))
-    bias, delta = site.bias, mask.delta
-    if delta is None and mask.route is None:
+    bias, delta, route = site.bias, mask.delta, mask.route
+    if delta is None and route is None and not factors:
         return _plus(gated @ site.U, bias)
-    if delta is not None and mask.route is None and site.d_out > site.C + site.d_in and x.is_floating_point():
-        # Wide output: m_delta (x W^T) joins the product with U, so nothing of width d_out is made twice.
-        both = torch.cat([gated, delta.unsqueeze(-1) * x], dim=-1)
-        return _plus(both @ torch.cat([site.U, site.target_weight().T]), bias)
-    assert not shared or passing.target is not None
-    o = passing.target.outputs[site.name] if shared and passing.target else original(x)
+    if site.kind != "embedding" and bias is None and site.d_out > site.C + site.d_in:
+        wide = _in_factors(site, gated, dense(x), delta, route)
+        return wide if factors else wide.dense()
     out = gated @ site.U
+    if delta is None and route is None:
+        return _plus(out, bias)
+    assert not shared or passing.target is not None
+    o = dense(passing.target.outputs[site.name] if shared and passing.target else original(x))
     if delta is None:
         out = _plus(out, bias)
     else:
         part = delta.unsqueeze(-1).to(o.dtype)  # without the cast everything after would be float32
         out = torch.addcmul(out, part, o) if bias is None else torch.addcmul(out, part, o - bias) + bias
-    return out if mask.route is None else torch.where(mask.route.unsqueeze(-1), out, o)
+    return out if route is None else torch.where(route.unsqueeze(-1), out, o)
+
+
+def _in_factors(
+    site: Site, gated: Tensor, x: Tensor, delta: PositionValues | None, route: Routing | None
+) -> Factored:
+    """The masked output of a site with a wide output, as one product [gated, w x] [U; W^T].
+
+    The module's own output is x W^T, taken with weight w = m_delta where the site is routed and 1 elsewhere.
+    """
+    if delta is None and route is None:
+        return Factored(((gated, site.U),))
+    if route is None:
+        weight = delta
+    else:
+        gated = gated * route.unsqueeze(-1)
+        weight = torch.where(route, 0.0 if delta is None else delta, 1.0)
+    assert weight is not None
+    both = torch.cat([gated, weight.unsqueeze(-1) * x], dim=-1)
+    return Factored(((both, torch.cat([site.U, site.target_weight().T])),))
+
+
+def _linear_in_factors(layer: nn.Linear, x: Activation) -> Activation:
+    """A linear layer without bias on an activation in factors; a wide output stays in factors."""
+    if isinstance(x, Factored):
+        return x.times(layer.weight.T)
+    return Factored(((x, layer.weight.T),)) if layer.out_features > layer.in_features else x @ layer.weight.T
 
 
 def _plus(out: Tensor, bias: Tensor | None) -> Tensor:

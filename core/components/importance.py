@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import einsum
+from einops import einsum, rearrange
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from core import native
+from core.components.factored import Activation, times
 from core.components.sigmoids import SigmoidKind
 from core.settings import Settings
 
@@ -61,14 +62,18 @@ class ParallelMLP(nn.Module):
         )
         self.biases = nn.ParameterList(torch.zeros(count, width) for width in widths[1:])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Activation) -> Tensor:
         """Pre-sigmoid values (... C)."""
-        if self.scalar and len(self.weights) == 2 and native.usable(x):
+        if not self.scalar:
+            matrix = rearrange(self.weights[0], "C d_in H -> d_in (C H)")
+            hidden = rearrange(times(x, matrix), "... (C H) -> ... C H", C=self.weights[0].shape[0])
+            return self._rest(hidden + self.biases[0])
+        assert isinstance(x, Tensor)
+        if len(self.weights) == 2 and native.usable(x):
             return _NativeScalarMLPs.apply(x, *self.weights, *self.biases)
-        if self.scalar:
-            hidden = x.unsqueeze(-1) * self.weights[0].squeeze(1) + self.biases[0]
-        else:
-            hidden = einsum(x, self.weights[0], "... d_in, C d_in H -> ... C H") + self.biases[0]
+        return self._rest(x.unsqueeze(-1) * self.weights[0].squeeze(1) + self.biases[0])
+
+    def _rest(self, hidden: Tensor) -> Tensor:
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
             hidden = einsum(F.gelu(hidden), weight, "... C H_in, C H_in H_out -> ... C H_out") + bias
         return hidden.squeeze(-1)
@@ -86,14 +91,12 @@ class SharedMLP(nn.Module):
         )
         self.biases = nn.ParameterList(torch.zeros(width) for width in widths[1:])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Activation) -> Tensor:
         """Pre-sigmoid values (... C)."""
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = F.linear(x, weight.T, bias)
-            if i < last:
-                x = F.gelu(x)
-        return x
+        hidden = times(x, self.weights[0]) + self.biases[0]
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            hidden = F.linear(F.gelu(hidden), weight.T, bias)
+        return hidden
 
 
 def build_network(

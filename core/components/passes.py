@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
+from core.components.factored import Activation, Factored
 from core.components.masks import Mask
 from core.shapes import ComponentActs
 
@@ -14,11 +16,11 @@ class TargetPass:
     """One run of the unchanged target, without gradients."""
 
     output: Tensor
-    inputs: dict[str, Tensor]
-    """What each decomposed module saw, (... d_in), or token ids (...)."""
-    outputs: dict[str, Tensor]
+    inputs: dict[str, Any]
+    """What each decomposed module saw: an activation (... d_in), or token ids (...)."""
+    outputs: dict[str, Activation]
     """What each decomposed module gave, (... d_out)."""
-    prefix: dict[str, tuple[Tensor, Tensor]]
+    prefix: dict[str, tuple[Tensor, Activation]]
     """Input and output of the modules that only depend on the model's inputs (embeddings and the like)."""
 
 
@@ -40,17 +42,19 @@ class Importance:
 class Recording:
     """A target pass under way."""
 
-    known: list[Tensor]
+    known: list[Any]
     """The model's inputs, and whatever was computed from nothing else."""
     copies: bool
     """Whether tensors are copied as they pass, because the model changes them in place afterwards."""
-    inputs: dict[str, Tensor] = field(default_factory=dict)
-    outputs: dict[str, Tensor] = field(default_factory=dict)
-    prefix: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Activation] = field(default_factory=dict)
+    prefix: dict[str, tuple[Tensor, Activation]] = field(default_factory=dict)
     versions: list[tuple[Tensor, int]] = field(default_factory=list)
 
-    def keep(self, x: Tensor) -> Tensor:
+    def keep(self, x: Activation) -> Any:
         """What to remember of a tensor that the model goes on to use."""
+        if isinstance(x, Factored):
+            return x
         if self.copies:
             return x.clone()
         if not x.is_inference():  # such a tensor does not count its changes
@@ -69,9 +73,9 @@ class MaskedPass:
     masks: Mapping[str, Mask]
     target: TargetPass | None
     acts: Mapping[str, ComponentActs]
-    outputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Activation] = field(default_factory=dict)
 
-    def shares(self, name: str, x: Tensor) -> bool:
+    def shares(self, name: str, x: Activation) -> bool:
         """Whether module `name` sees here exactly what it saw in the target pass.
 
         True when the very same tensor arrives (nothing before it is replaced), and when it is the only

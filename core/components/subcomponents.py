@@ -7,6 +7,7 @@ import torch
 from einops import einsum
 from torch import Tensor, nn
 
+from core.components.factored import times
 from core.errors import UsageError
 from core.shapes import ComponentActs
 
@@ -91,11 +92,11 @@ class Site:
         """The module's bias (d_out), never decomposed and always on."""
         return getattr(self.module, "bias", None) if self.kind != "embedding" else None
 
-    def activations(self, x: Tensor) -> ComponentActs:
+    def activations(self, x: Any) -> ComponentActs:
         """Component activations a = x V, (... C); for an embedding the rows V[x] of the token ids x (...)."""
         if self.kind == "embedding":
             return self.V[x]
-        return x @ self.V
+        return times(x, self.V)
 
     def target_weight(self) -> Tensor:
         """The weight to be explained, (d_out d_in); for an embedding (vocab d_out)."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from core.components.component_model import ComponentModel
+from core.components.factored import dense
 from core.shapes import PositionValues
 
 
@@ -41,7 +42,7 @@ def zero_rows_are_null(model: ComponentModel, inputs: Any) -> bool:
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 2:
         return False
     seen = model.target_pass(torch.zeros_like(inputs[:1])).inputs
-    return all(x.is_floating_point() and not x.any() for x in seen.values())
+    return all(not dense(x).any() for x in seen.values())
 
 
 def fold_null_rows(inputs: Tensor) -> Batch:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from pydantic import Field
 
+from core.components.factored import dense
 from core.losses.context import LossContext, Measurement
 from core.losses.reconstruction import ImportanceMasks, StochasticMasks
 from core.settings import Settings
@@ -33,8 +34,8 @@ class HiddenActivationsLoss(Settings):
             masks = self.masks.masks(context, dict.fromkeys(context.sites), (name, sample))
             _, outputs = context.run(masks)
             for site, out in outputs.items():
-                wanted = context.target.outputs[site]
-                total = F.mse_loss(out.float(), wanted.float(), reduction="sum")
+                wanted = dense(context.target.outputs[site])
+                total = F.mse_loss(dense(out).float(), wanted.float(), reduction="sum")
                 parts[site].append(Measurement(total, wanted.numel() * context.scale))
         return {site: Measurement.merged(found) for site, found in parts.items()}
 

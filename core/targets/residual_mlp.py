@@ -103,6 +103,9 @@ class ResidualMLPLayer(nn.Module):
 class ResidualMLP(nn.Module):
     """Embedding, residual layers, unembedding: (... F) to (... F); `W_E` and `W_U` are fixed."""
 
+    linear_stream = True
+    """The stream is only ever added to and read by linear layers, so a decomposition may keep it in factors."""
+
     def __init__(self, settings: ResidualMLPSettings) -> None:
         super().__init__()
         self.W_E = nn.Linear(settings.n_features, settings.d_embed, bias=False)
