@@ -1,5 +1,6 @@
 """The `spd` command: its subcommands, and how every error becomes a message and an exit code."""
 
+import os
 import sys
 import tempfile
 import time
@@ -68,6 +69,9 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the `spd` script."""
+    # Read by OpenMP when torch is first imported. By default its idle threads spin, which on a shared
+    # machine takes the core from whoever has work: a step of 3 ms then takes 100.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:]))
 
 

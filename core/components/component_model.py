@@ -192,7 +192,7 @@ class ComponentModel(nn.Module):
         masks: Mapping[str, Mask],
         target: TargetPass | None = None,
         acts: Mapping[str, ComponentActs] | None = None,
-    ) -> tuple[Tensor, dict[str, Activation]]:
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Run the target with the modules in `masks` replaced by their masked subcomponents.
 
         With `target` and `acts` of the same inputs, modules that see what they saw there are not computed
@@ -239,7 +239,9 @@ class ComponentModel(nn.Module):
             mask = passing.masks.get(site.name)
             if mask is None:
                 return original(x)
-            out = passing.outputs[site.name] = _masked_forward(site, original, x, mask, passing, self._factors)
+            out = passing.outputs[site.name] = _masked_forward(
+                site, original, x, mask, passing, self._factors
+            )
             return out.clone() if self._copies and isinstance(out, Tensor) else out
 
         return forward

@@ -136,4 +136,3 @@ class _NativeScalarMLPs(torch.autograd.Function):
             a, w1.squeeze(1), b1, w2.squeeze(2), grads[0].contiguous()
         )
         return grad_a, grad_w1.unsqueeze(1), grad_w2.unsqueeze(2), grad_b1, grad_b2.unsqueeze(1)
-

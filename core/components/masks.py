@@ -123,7 +123,5 @@ class _NativeGate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         a, g, delta = ctx.saved_tensors
-        grad_a, grad_g = native.masked_acts_backward(
-            a, g, grads[0], ctx.key, 0, delta, ctx.binomial
-        )
+        grad_a, grad_g = native.masked_acts_backward(a, g, grads[0], ctx.key, 0, delta, ctx.binomial)
         return grad_a, grad_g, None, None, None

@@ -18,8 +18,8 @@ class TargetPass:
     output: Tensor
     inputs: dict[str, Any]
     """What each decomposed module saw: an activation (... d_in), or token ids (...)."""
-    outputs: dict[str, Activation]
-    """What each decomposed module gave, (... d_out)."""
+    outputs: dict[str, Any]
+    """What each decomposed module gave: an activation (... d_out), which may be in factors."""
     prefix: dict[str, tuple[Tensor, Activation]]
     """Input and output of the modules that only depend on the model's inputs (embeddings and the like)."""
 
@@ -47,7 +47,7 @@ class Recording:
     copies: bool
     """Whether tensors are copied as they pass, because the model changes them in place afterwards."""
     inputs: dict[str, Any] = field(default_factory=dict)
-    outputs: dict[str, Activation] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
     prefix: dict[str, tuple[Tensor, Activation]] = field(default_factory=dict)
     versions: list[tuple[Tensor, int]] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class MaskedPass:
     masks: Mapping[str, Mask]
     target: TargetPass | None
     acts: Mapping[str, ComponentActs]
-    outputs: dict[str, Activation] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
 
     def shares(self, name: str, x: Activation) -> bool:
         """Whether module `name` sees here exactly what it saw in the target pass.

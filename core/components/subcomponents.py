@@ -25,7 +25,7 @@ class Subcomponents(nn.Module):
 
 
 class TiedSubcomponents(nn.Module):
-    """Subcomponents of a module whose weight is the transpose of another's: the same parameters, transposed."""
+    """Subcomponents of a transposed weight: the same parameters as the source's, transposed."""
 
     def __init__(self, source: Subcomponents) -> None:
         super().__init__()
@@ -33,11 +33,13 @@ class TiedSubcomponents(nn.Module):
         self._source = (source,)
 
     @property
-    def V(self) -> Tensor:  # noqa: N802  (the paper's symbol)
+    def V(self) -> Tensor:
+        """(d_in C)."""
         return self._source[0].U.T
 
     @property
-    def U(self) -> Tensor:  # noqa: N802
+    def U(self) -> Tensor:
+        """(C d_out)."""
         return self._source[0].V.T
 
 
@@ -63,17 +65,17 @@ class Site:
     subcomponents: Subcomponents | TiedSubcomponents
 
     @property
-    def V(self) -> Tensor:  # noqa: N802
+    def V(self) -> Tensor:
         """(d_in C)."""
         return self.subcomponents.V
 
     @property
-    def U(self) -> Tensor:  # noqa: N802
+    def U(self) -> Tensor:
         """(C d_out)."""
         return self.subcomponents.U
 
     @property
-    def C(self) -> int:  # noqa: N802
+    def C(self) -> int:
         """Number of subcomponents."""
         return self.U.shape[0]
 

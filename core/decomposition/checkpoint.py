@@ -5,7 +5,6 @@
 of the seed and the step. A checkpoint appears by one rename, whole or not at all.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,9 @@ def load_component_tensors(model: ComponentModel, tensors: dict[str, Tensor], so
     for key, value in wanted.items():
         if value.shape != tensors[key].shape:
             found = list(tensors[key].shape)
-            raise UsageError(f"{source} does not fit these settings: {key} is {found}, not {list(value.shape)}.")
+            raise UsageError(
+                f"{source} does not fit these settings: {key} is {found}, not {list(value.shape)}."
+            )
     with torch.no_grad():
         for name, site in model.sites.items():
             if not isinstance(site.subcomponents, TiedSubcomponents):
@@ -60,7 +61,9 @@ def load_component_tensors(model: ComponentModel, tensors: dict[str, Tensor], so
             model.network(name).load_state_dict(state)
 
 
-def save_checkpoint(run: RunDirectory, step: int, model: ComponentModel, training: dict[str, Any] | None, keep: int) -> Path:
+def save_checkpoint(
+    run: RunDirectory, step: int, model: ComponentModel, training: dict[str, Any] | None, keep: int
+) -> Path:
     """Write the checkpoint of `step` and remove all but the newest `keep`.
 
     Raises:
@@ -68,7 +71,7 @@ def save_checkpoint(run: RunDirectory, step: int, model: ComponentModel, trainin
     """
     final = run.checkpoint(step)
     with new_folder(final) as folder:
-        metadata = {"schema_version": str(SCHEMA_VERSION), "step": str(step), "modules": json.dumps(list(model.sites))}
+        metadata = {"schema_version": str(SCHEMA_VERSION), "step": str(step)}
         save_file({k: v.cpu() for k, v in component_tensors(model).items()}, folder / COMPONENTS, metadata)
         if training is not None:
             torch.save(training, folder / TRAINING)
@@ -87,12 +90,13 @@ def read_components(folder: Path) -> tuple[dict[str, Tensor], int]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("schema_version") != str(SCHEMA_VERSION):
+            version = metadata.get("schema_version")
+            if version != str(SCHEMA_VERSION):
                 raise UsageError(
-                    f"{path} has schema version {metadata.get('schema_version')}; this spd reads {SCHEMA_VERSION}.",
+                    f"{path} has schema version {version}; this spd reads {SCHEMA_VERSION}.",
                     "Use the spd version that wrote it.",
                 )
-            return {key: file.get_tensor(key) for key in file.keys()}, int(metadata["step"])
+            return {key: file.get_tensor(key) for key in list(file.keys())}, int(metadata["step"])
     except (SafetensorError, OSError) as error:
         raise UsageError(f"checkpoint {path} is damaged or missing ({error}).", _REMEDY) from error
 
@@ -107,7 +111,9 @@ def read_training(folder: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds on a damaged archive
-        raise UsageError(f"checkpoint {path} is damaged or missing ({type(error).__name__}).", _REMEDY) from error
+        raise UsageError(
+            f"checkpoint {path} is damaged or missing ({type(error).__name__}).", _REMEDY
+        ) from error
 
 
 _REMEDY = "Delete that step's folder to go on from the checkpoint before it."

@@ -48,7 +48,9 @@ class Evaluation:
         found |= {f"eval/l0/{name}": value for name, value in (self.tally.l0() | self.groups).items()}
         found |= {f"eval/live/{name}": float(cut.count) for name, cut in self.live.items()}
         if self.errors.modules:
-            found |= {f"eval/{s.kind}_ci_error/{name}": float(s.error) for name, s in self.errors.modules.items()}
+            found |= {
+                f"eval/{s.kind}_ci_error/{name}": float(s.error) for name, s in self.errors.modules.items()
+            }
             found["eval/target_solution_error/total"] = float(self.errors.total)
             found["eval/target_solution_error/total_0p2"] = float(self.errors.loose_total)
         for name, match in self.columns.items():
@@ -99,7 +101,9 @@ def evaluate(stepper: Stepper, target: Target, step: int) -> Evaluation:
         for name, part in _losses(settings, context, step).items():
             measured.setdefault(name, []).append(part)
     losses = {name: float(Measurement.merged(parts).value) for name, parts in measured.items()}
-    probes = None if target.probes is None else probe_importance(stepper.model, target.probes.to(stepper.device))
+    probes = (
+        None if target.probes is None else probe_importance(stepper.model, target.probes.to(stepper.device))
+    )
     live = tally.live_by_spectrum()
     solution = settings.evaluation.solution
     return Evaluation(
@@ -148,18 +152,16 @@ def _neurons(
     if target.name != "residual_mlp":
         return {}
     layers = [name.removesuffix(".mlp_in") for name in model.sites if name.endswith(".mlp_in")]
-    weight = {name: module.weight for name, module in model.target.named_modules() if hasattr(module, "weight")}
+    weight = dict(model.target.named_parameters())
     return {
         layer: neuron_contributions(
-            weight["W_E"].T,
-            weight[f"{layer}.mlp_in"],
-            weight[f"{layer}.mlp_out"],
-            weight["W_U"].T,
+            weight["W_E.weight"].T,
+            weight[f"{layer}.mlp_in.weight"],
+            weight[f"{layer}.mlp_out.weight"],
+            weight["W_U.weight"].T,
             model.sites[f"{layer}.mlp_in"].V,
             model.sites[f"{layer}.mlp_in"].U,
             live=live[f"{layer}.mlp_in"].live,
         )
         for layer in layers
     }
-
-

@@ -54,10 +54,10 @@ class Job:
     start: int
     """First step to do: 0, or that of the checkpoint it resumes from."""
     warms_up: bool
-    """Whether a fresh start begins with the faithfulness warm-up; one from another run's components does not."""
+    """Whether a fresh start begins with the faithfulness warm-up; a warm start does not."""
     folds: bool
     """Whether rows of zeros may be folded, see `core.decomposition.null_rows`."""
-    on_saved: Callable[[int], None]
+    on_saved: Callable[[int], object]
     """Called after each checkpoint with its step."""
 
     def batch(self, step: int) -> Batch:
@@ -126,4 +126,3 @@ def _save(job: Job, step: int) -> None:
     training = {"optimizer": job.stepper.optimizer.state_dict()}
     save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
     job.on_saved(step)
-

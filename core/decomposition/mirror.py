@@ -72,6 +72,7 @@ class WandbMirror:
 
     def finish(self, summary: dict[str, Any] | None) -> None:
         """Close the run there; `summary` becomes its summary."""
+
         def close() -> None:
             if summary is not None:
                 self._run.summary.update(summary)
@@ -86,7 +87,9 @@ class WandbMirror:
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not _has_key():
             mode = "offline"
-            self._say("Weights & Biases: no API key found, so the mirror is kept offline in the run's folder.")
+            self._say(
+                "Weights & Biases: no API key found, so the mirror is kept offline in the run's folder."
+            )
         self._run = wandb.init(
             project=project,
             id=run_id,
@@ -109,9 +112,8 @@ class WandbMirror:
             action()
         except Exception as error:  # whatever the mirror does, the run goes on
             self._closed = True
-            self._say(
-                f"Weights & Biases stopped working ({type(error).__name__}: {error}); the run goes on without."
-            )
+            reason = f"{type(error).__name__}: {error}"
+            self._say(f"Weights & Biases stopped working ({reason}); the run goes on without it.")
 
 
 def _has_key() -> bool:

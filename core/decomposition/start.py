@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -20,7 +20,14 @@ from core.decomposition.null_rows import Batch, zero_rows_are_null
 from core.decomposition.settings import DecompositionSettings, settings_from
 from core.decomposition.step import Stepper
 from core.decomposition.summary import Cost, summarise
-from core.devices import peak_memory_bytes, resolve_device, resolve_precision
+from core.devices import (
+    Precision,
+    choose_threads,
+    peak_memory_bytes,
+    resolve_device,
+    resolve_precision,
+    thread_count,
+)
 from core.errors import Interrupted, SpdError, UsageError, nearest_names
 from core.runs.catalogue import find_resumable, resolve_run
 from core.runs.directory import RunDirectory, new_run_id, runs_folder
@@ -66,6 +73,19 @@ class RunResult:
     model: ComponentModel = field(repr=False)
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything checked and built, nothing yet on disk."""
+
+    stepper: Stepper
+    target: Target
+    probe: Any
+    """Inputs of the first batch."""
+    threads: int
+    warm_start: str | None
+    resumed: tuple[RunDirectory, Manifest] | None
+
+
 def start_run(request: RunRequest, observer: Observer) -> RunResult:
     """Decompose from start or checkpoint to summary.
 
@@ -74,6 +94,12 @@ def start_run(request: RunRequest, observer: Observer) -> RunResult:
         Interrupted, NonFiniteLoss, SpdError: see `run_job`; the manifest says so and the run can be resumed.
     """
     began = monotonic()
+    prepared = _prepare(request, observer)
+    with thread_count(prepared.threads):
+        return _execute(request, prepared, observer, began)
+
+
+def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     settings = request.settings
     device = resolve_device(request.device)
     ensure_writable(runs_folder(request.root))
@@ -81,40 +107,59 @@ def start_run(request: RunRequest, observer: Observer) -> RunResult:
     target = request.target or _load_target(request, observer)
     check_evaluation(target, settings)
     model = build_model(settings, target, device, request.output)
-    precision = resumed[1].precision if resumed else resolve_precision(
-        request.precision, device, _largest_matmul(model, settings)
-    )
-    stepper = Stepper(model, settings, settings.resolved_distance(target.distance), precision, device)
-    probe = Batch(target.batch("train", 0, settings.training.batch_size)).to(device).inputs
-    model.target_pass(probe)  # fails here, before anything is on disk, where a module never runs
-    warm_start = resumed[1].warm_start if resumed else request.warm_start
+    batch_size = settings.training.batch_size
+    if resumed:
+        precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
+    else:
+        precision = resolve_precision(request.precision, device, _largest_matmul(model, settings))
+        threads = choose_threads(batch_size, sum(site.C for site in model.sites.values()))
+        warm_start = request.warm_start
+    if precision not in get_args(Precision):
+        raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
+    distance = settings.resolved_distance(target.distance)
+    stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
+    probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
+    model.target_pass(probe)  # fails here where a module never runs
     if warm_start:
         _warm_start(model, request.root, warm_start)
-    if resumed:
-        run, manifest, start = _resume(*resumed, stepper, observer)
+    return _Prepared(stepper, target, probe, threads, warm_start, resumed)
+
+
+def _execute(request: RunRequest, prepared: _Prepared, observer: Observer, began: float) -> RunResult:
+    settings, stepper = request.settings, prepared.stepper
+    if prepared.resumed:
+        run, manifest, start = _resume(*prepared.resumed, stepper, observer)
     else:
-        run, manifest, start = _create(request, device, precision)
+        run, manifest, start = _create(request, prepared)
     observer.message(f"run {run.run_id} in {run.path}")
+    summary: dict[str, Any] | None = None
     with RunLock(run), _recorded(run, manifest, began) as record, MetricsLog(run.metrics) as log:
         log.truncate_after(start - 1)
         mirror = _open_mirror(request, run, observer)
         record(status="running", wandb_url=mirror.url, error=None, **this_process())
         job = Job(
-            settings, target, model, stepper, run, log, mirror, start,
-            warms_up=warm_start is None,
-            folds=zero_rows_are_null(model, probe),
+            settings=settings,
+            target=prepared.target,
+            model=stepper.model,
+            stepper=stepper,
+            run=run,
+            log=log,
+            mirror=mirror,
+            start=start,
+            warms_up=prepared.warm_start is None,
+            folds=zero_rows_are_null(stepper.model, prepared.probe),
             on_saved=lambda step: record(step=step),
         )
-        summary = None
         try:
             evaluation = run_job(job, observer)
-            cost = Cost(record().seconds, peak_memory_bytes(device))
+            cost = Cost(record().seconds, peak_memory_bytes(stepper.device))
             summary = summarise(run, settings, evaluation, cost)
             write_json(run.summary, summary)
         finally:
             mirror.finish(summary)
         record(status="finished")
-    return RunResult(run, summary, model)
+    assert summary is not None
+    return RunResult(run, summary, stepper.model)
 
 
 def build_model(
@@ -135,7 +180,9 @@ def build_model(
     return model.to(device)
 
 
-def open_run(run: RunDirectory, root: Path, device: str = "cpu") -> tuple[ComponentModel, DecompositionSettings, Target]:
+def open_run(
+    run: RunDirectory, root: Path, device: str = "cpu"
+) -> tuple[ComponentModel, DecompositionSettings, Target]:
     """A run's model at its newest checkpoint, with its settings and target.
 
     Raises:
@@ -172,7 +219,8 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
         else:
             observer.message(f"target {progress.phase}: {progress.note}")
 
-    return load_target(settings.target, settings.seed, request.root, report)
+    with thread_count(1):  # toy targets are too small for a second thread, and come out the same anywhere
+        return load_target(settings.target, settings.seed, request.root, report)
 
 
 def check_evaluation(target: Target, settings: DecompositionSettings) -> None:
@@ -230,8 +278,8 @@ def _resume(
     return run, manifest.update(resumed=[*manifest.resumed, datetime.now(UTC)], step=start), start
 
 
-def _create(request: RunRequest, device: torch.device, precision: str) -> tuple[RunDirectory, Manifest, int]:
-    settings = request.settings
+def _create(request: RunRequest, prepared: _Prepared) -> tuple[RunDirectory, Manifest, int]:
+    settings, stepper = request.settings, prepared.stepper
     run = RunDirectory(runs_folder(request.root) / new_run_id())
     manifest = new_manifest(
         run_id=run.run_id,
@@ -239,8 +287,9 @@ def _create(request: RunRequest, device: torch.device, precision: str) -> tuple[
         recipe=settings.recipe,
         seed=settings.seed,
         command=list(request.command),
-        device=str(device),
-        precision=precision,
+        device=str(stepper.device),
+        precision=stepper.precision,
+        threads=prepared.threads,
         steps=settings.training.steps,
         warm_start=request.warm_start,
         wandb_id=run.run_id if request.wandb_project else None,

@@ -83,7 +83,9 @@ class Stepper:
         """One optimiser step; returns gradient norms (before clipping) by parameter group."""
         training = self.settings.training
         rate = training.lr.at(step, training.steps)
-        for group, factor in zip(self.optimizer.param_groups, (training.component_lr_factor, 1.0), strict=True):
+        for group, factor in zip(
+            self.optimizer.param_groups, (training.component_lr_factor, 1.0), strict=True
+        ):
             group["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         result.losses["total"].backward()
@@ -120,7 +122,9 @@ def warm_up_faithfulness(
         progress(step + 1)
 
 
-def train_record(result: StepResult, norms: Mapping[str, Tensor], step: int, settings: DecompositionSettings) -> dict[str, Any]:
+def train_record(
+    result: StepResult, norms: Mapping[str, Tensor], step: int, settings: DecompositionSettings
+) -> dict[str, Any]:
     """One line of metrics.jsonl: losses, L0 per module, learning rate, gradient norms."""
     context = result.context
     record: dict[str, Any] = {"step": step, "kind": "train"}

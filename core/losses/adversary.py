@@ -69,7 +69,9 @@ class AdversarialMasks(Settings):
             positions = torch.Size([1] * len(positions))
         shape = torch.Size((*positions, width))
         fill: dict[str, Callable[[], Tensor]] = {
-            "random": lambda: context.key(f"{key[0]}/adversary", key[1], index).uniform(shape, context.device),
+            "random": lambda: context.key(f"{key[0]}/adversary", key[1], index).uniform(
+                shape, context.device
+            ),
             "ones": lambda: torch.ones(shape, device=context.device),
             "zeros": lambda: torch.zeros(shape, device=context.device),
         }

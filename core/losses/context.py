@@ -87,7 +87,7 @@ class LossContext:
         """A random field of this step, independent of all others."""
         return NoiseKey(self.noise.seed, f"{self.noise.purpose}/{purpose}", (*self.noise.indices, *indices))
 
-    def run(self, masks: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def run(self, masks: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """One masked forward pass: the output and what each replaced module gave."""
         return self.model.masked_pass(self.inputs, masks, self.target, self.importance.acts)
 
@@ -113,5 +113,3 @@ def distance_sum(output: Tensor, target: Tensor, distance: Distance) -> tuple[Te
         return F.mse_loss(output, target, reduction="sum"), target.numel()
     log_p, log_q = F.log_softmax(target, dim=-1), F.log_softmax(output, dim=-1)
     return F.kl_div(log_q, log_p, log_target=True, reduction="sum"), target[..., 0].numel()
-
-

@@ -38,5 +38,3 @@ class HiddenActivationsLoss(Settings):
                 total = F.mse_loss(dense(out).float(), wanted.float(), reduction="sum")
                 parts[site].append(Measurement(total, wanted.numel() * context.scale))
         return {site: Measurement.merged(found) for site, found in parts.items()}
-
-

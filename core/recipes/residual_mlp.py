@@ -76,7 +76,7 @@ def _training(steps: int, lr: float, warmup_decay: float = 0.1) -> TrainingSetti
 def _resid(
     name: str,
     target: ResidualMLPSettings,
-    C: int,  # noqa: N803  (the paper's symbol)
+    C: int,
     importance: ImportanceSettings,
     losses: dict[str, LossSettings],
     training: TrainingSettings,
@@ -98,9 +98,7 @@ def _resid(
             batches=5,
             solution=TargetSolution(
                 identity=(
-                    IdentitySolution(
-                        pattern="layers.*.mlp_in", n_features=target.n_features, joined=several
-                    ),
+                    IdentitySolution(pattern="layers.*.mlp_in", n_features=target.n_features, joined=several),
                 ),
                 dense=(
                     DenseSolution(

@@ -38,7 +38,7 @@ def _tms(
     name: str,
     features: int,
     hidden: int,
-    C: int,  # noqa: N803  (the paper's symbol)
+    C: int,
     minimality: MinimalityLoss,
     identity_layer: bool = False,
     steps: int = 10_000,

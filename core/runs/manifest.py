@@ -55,6 +55,8 @@ class Manifest(BaseModel):
     """Device the run computes on."""
     precision: str = "fp32"
     """Precision of the training steps."""
+    threads: int = 1
+    """CPU threads it computes on; sums depend on it in the last bit, so a resumed run keeps it."""
     status: Status = "running"
     """How the run stands by its own account; see `actual_status`."""
     error: str | None = None

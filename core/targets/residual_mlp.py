@@ -104,7 +104,7 @@ class ResidualMLP(nn.Module):
     """Embedding, residual layers, unembedding: (... F) to (... F); `W_E` and `W_U` are fixed."""
 
     linear_stream = True
-    """The stream is only ever added to and read by linear layers, so a decomposition may keep it in factors."""
+    """The stream is only added to and read by linear layers: a decomposition may keep it in factors."""
 
     def __init__(self, settings: ResidualMLPSettings) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 import core.decomposition.checkpoint as checkpoints
 from core.decomposition.start import RunResult
 from core.decomposition.step import NonFiniteLoss
@@ -110,7 +111,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
     root = tmp_path / "small"
     root.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(root)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(root)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("needs the right to mount a tmpfs: run as root")
@@ -145,7 +146,7 @@ def test_a_run_is_worked_on_by_one_process(
 
     def second() -> None:
         run = list_runs(tmp_path)[0]
-        with pytest.raises(SpdError, match="holds|running|works on|process"):
+        with pytest.raises(SpdError, match=r"holds|running|works on|process"):
             run_tiny(resume_run=run.run_id)
         seen.append(run.run_id)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from core.decomposition.checkpoint import read_components
 from core.decomposition.start import RunResult
 from core.errors import Interrupted, UsageError
