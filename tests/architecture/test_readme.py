@@ -1,5 +1,6 @@
 """What the README and CONTRIBUTING tell people to type works."""
 
+import ast
 import re
 import shlex
 import textwrap
@@ -61,5 +62,7 @@ def test_make_targets_exist(root: Path, page: str) -> None:
 def test_the_python_example_is_that_of_the_api(root: Path) -> None:
     (shown,) = blocks(root / "README.md", "python")
     _, _, rest = (api.__doc__ or "").partition("\n\n")
-    assert shown.strip() == textwrap.dedent(rest).strip()
-    assert len([line for line in shown.splitlines() if line.strip()]) <= 16
+    example = textwrap.dedent(rest)
+    # The formatter breaks the README's lines, but not those of a docstring.
+    assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(example))
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
