@@ -4,20 +4,21 @@ The target is never changed: while a `ComponentModel` is attached, the `forward`
 asks it what to do, and with no pass under way runs as before. `detach` gives the model back untouched.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from core.components.factored import Activation, Factored, dense
 from core.components.importance import ImportanceSettings, build_network
 from core.components.masks import Mask, NoiseKey
 from core.components.passes import Importance, MaskedPass, Recording, TargetPass
+from core.components.selection import IDENTITY_NAME, ComponentsSettings, check_readable, match_modules
 from core.components.sigmoids import squash
+from core.components.site_forward import linear_forward, masked_forward
 from core.components.subcomponents import (
     IdentityLayer,
     Site,
@@ -28,34 +29,9 @@ from core.components.subcomponents import (
 )
 from core.errors import UsageError
 from core.randomness import generator
-from core.settings import Settings
-from core.shapes import ComponentActs, PositionValues, Routing
+from core.shapes import ComponentActs
 
-IDENTITY_NAME = "pre_identity"
 JITTER_SCALE = 0.05
-
-
-class ModulePattern(Settings):
-    """Which modules are decomposed, and into how many subcomponents each."""
-
-    pattern: str = Field(min_length=1)
-    """fnmatch pattern of module names, for example `layers.*.mlp_in`."""
-
-    C: int = Field(gt=0)
-    """Subcomponents of every module that matches."""
-
-
-class ComponentsSettings(Settings):
-    """The modules to decompose."""
-
-    modules: tuple[ModulePattern, ...] = ()
-    """Patterns of modules with their number of subcomponents; each module may match one only."""
-
-    identities: tuple[ModulePattern, ...] = ()
-    """Modules in front of which an identity layer is inserted and decomposed, as `<module>.pre_identity`."""
-
-    weight_delta: bool = True
-    """Whether stochastic and adversarial masks include the weight delta with a mask of its own."""
 
 
 class ComponentModel(nn.Module):
@@ -88,7 +64,7 @@ class ComponentModel(nn.Module):
         self._factors = bool(getattr(target, "linear_stream", False))
         self._hooks: list[Any] = []
         counts = match_modules(target, components)
-        _check_readable(target, counts, importance)
+        check_readable(target, counts, importance)
         self._insert_identities(components)
         self.sites = self._build_sites(counts, dict((tied, source) for source, tied in ties), seed)
         self.subcomponents = nn.ModuleDict({_key(n): site.subcomponents for n, site in self.sites.items()})
@@ -177,7 +153,8 @@ class ComponentModel(nn.Module):
         upper: dict[str, Tensor] = {}
         for i, name in enumerate(self.sites):
             reads = acts[name] if settings.kind == "mlp" else target.inputs[name]
-            pre[name] = self.network(name)(reads.float() if isinstance(reads, Tensor) else reads)
+            # Importances are float32 whatever the products ran in: their powers are summed over the batch.
+            pre[name] = self.network(name)(reads.float() if isinstance(reads, Tensor) else reads).float()
             jittered = None
             if jitter is not None and settings.sampling == "binomial":
                 key = NoiseKey(jitter.seed, jitter.purpose, (*jitter.indices, i))
@@ -219,9 +196,11 @@ class ComponentModel(nn.Module):
     def _original(self, module: nn.Module) -> Callable[..., Any]:
         """What a module does by itself, on activations in factors too if the model keeps them so."""
         own = module.forward
-        if not self._factors or not isinstance(module, nn.Linear) or module.bias is not None:
+        if not self._factors or isinstance(module, IdentityLayer):
             return own
-        return lambda x: own(x) if self._pass is None else _linear_in_factors(module, x)
+        if isinstance(module, nn.Linear):
+            return lambda x: own(x) if self._pass is None else linear_forward(module, x)
+        return lambda *args, **kwargs: own(*map(dense, args), **kwargs)
 
     def _site_forward(self, site: Site) -> Callable[[Activation], Activation]:
         original = self._original(site.module)
@@ -231,7 +210,12 @@ class ComponentModel(nn.Module):
             if passing is None:
                 return original(x)
             if isinstance(passing, Recording):
-                assert site.name not in passing.inputs, f"module {site.name!r} ran twice in one forward pass"
+                if site.name in passing.inputs:
+                    raise UsageError(
+                        f"module {site.name!r} runs more than once in a forward pass, so it cannot be "
+                        "decomposed.",
+                        "Leave it out.",
+                    )
                 passing.inputs[site.name] = passing.keep(x)
                 out = original(x)
                 passing.outputs[site.name] = passing.keep(out)
@@ -239,9 +223,7 @@ class ComponentModel(nn.Module):
             mask = passing.masks.get(site.name)
             if mask is None:
                 return original(x)
-            out = passing.outputs[site.name] = _masked_forward(
-                site, original, x, mask, passing, self._factors
-            )
+            out = passing.outputs[site.name] = masked_forward(site, original, x, mask, passing, self._factors)
             return out.clone() if self._copies and isinstance(out, Tensor) else out
 
         return forward
@@ -288,7 +270,12 @@ class ComponentModel(nn.Module):
             source = sites.get(ties.get(name, ""))
             if source is not None and isinstance(source.subcomponents, Subcomponents):
                 assert torch.equal(source.target_weight(), _weight(kind, module).T), f"{name} is not tied"
-                assert counts[name] == source.C, f"tied modules {source.name}, {name} need the same C"
+                if counts[name] != source.C:
+                    raise UsageError(
+                        f"modules {source.name!r} and {name!r} share one weight, but have C = {source.C} and "
+                        f"{counts[name]}.",
+                        "Give both the same C.",
+                    )
                 factors: Subcomponents | TiedSubcomponents = TiedSubcomponents(source.subcomponents)
             else:
                 d_in, d_out = site_widths(kind, module)
@@ -296,108 +283,6 @@ class ComponentModel(nn.Module):
                 factors = Subcomponents(d_in, counts[name], d_out, draw)
             sites[name] = Site(name, kind, module, factors)
         return {name: sites[name] for name in counts}
-
-
-def match_modules(target: nn.Module, components: ComponentsSettings) -> dict[str, int]:
-    """Name and number of subcomponents of every module to decompose, in the model's order.
-
-    Raises:
-        UsageError: nothing asked for, a pattern that matches nothing, or two that match one module.
-    """
-    names = [name for name, _ in target.named_modules() if name]
-    wanted: dict[str, tuple[str, int]] = {}
-    for items, suffix in ((components.identities, f".{IDENTITY_NAME}"), (components.modules, "")):
-        for item in items:
-            matched = [name for name in names if fnmatchcase(name, item.pattern)]
-            if not matched:
-                raise UsageError(
-                    f"pattern {item.pattern!r} matches no module.", f"Modules: {', '.join(names)}."
-                )
-            for name in matched:
-                site_kind(name, target.get_submodule(name))
-                if suffix and isinstance(target.get_submodule(name), nn.Embedding):
-                    raise UsageError(f"module {name!r} is an embedding: no identity fits in front of it.")
-                if name + suffix in wanted:
-                    raise UsageError(
-                        f"module {name!r} matches two patterns, {wanted[name + suffix][0]!r} and "
-                        f"{item.pattern!r}.",
-                        "Each module may match one only.",
-                    )
-                wanted[name + suffix] = (item.pattern, item.C)
-    if not wanted:
-        raise UsageError("components.modules is empty.", "Name at least one module pattern with its C.")
-    order = [found for name in names for found in (f"{name}.{IDENTITY_NAME}", name) if found in wanted]
-    return {name: wanted[name][1] for name in order}
-
-
-def _check_readable(target: nn.Module, counts: Iterable[str], importance: ImportanceSettings) -> None:
-    modules = dict(target.named_modules())
-    embeddings = [name for name in counts if isinstance(modules.get(name), nn.Embedding)]
-    if embeddings and importance.kind != "mlp":
-        raise UsageError(
-            f"importance.kind {importance.kind!r} reads a module's input vector, but {embeddings[0]!r} is an "
-            "embedding and sees token ids.",
-            "Use importance.kind mlp, or leave the embedding out.",
-        )
-
-
-def _masked_forward(
-    site: Site,
-    original: Callable[[Activation], Activation],
-    x: Activation,
-    mask: Mask,
-    passing: MaskedPass,
-    factors: bool,
-) -> Activation:
-    shared = passing.shares(site.name, x)
-    gated = mask.gate(passing.acts[site.name] if shared else site.activations(x))
-    bias, delta, route = site.bias, mask.delta, mask.route
-    if delta is None and route is None and not factors:
-        return _plus(gated @ site.U, bias)
-    if site.kind != "embedding" and bias is None and site.d_out > site.C + site.d_in:
-        wide = _in_factors(site, gated, dense(x), delta, route)
-        return wide if factors else wide.dense()
-    out = gated @ site.U
-    if delta is None and route is None:
-        return _plus(out, bias)
-    assert not shared or passing.target is not None
-    o = dense(passing.target.outputs[site.name] if shared and passing.target else original(x))
-    if delta is None:
-        out = _plus(out, bias)
-    else:
-        part = delta.unsqueeze(-1).to(o.dtype)  # without the cast everything after would be float32
-        out = torch.addcmul(out, part, o) if bias is None else torch.addcmul(out, part, o - bias) + bias
-    return out if route is None else torch.where(route.unsqueeze(-1), out, o)
-
-
-def _in_factors(
-    site: Site, gated: Tensor, x: Tensor, delta: PositionValues | None, route: Routing | None
-) -> Factored:
-    """The masked output of a site with a wide output, as one product [gated, w x] [U; W^T].
-
-    The module's own output is x W^T, taken with weight w = m_delta where the site is routed and 1 elsewhere.
-    """
-    if delta is None and route is None:
-        return Factored(((gated, site.U),))
-    if route is None:
-        weight = delta
-    else:
-        gated = gated * route.unsqueeze(-1)
-        weight = torch.where(route, 0.0 if delta is None else delta, 1.0)
-    assert weight is not None
-    both = torch.cat([gated, weight.unsqueeze(-1) * x], dim=-1)
-    return Factored(((both, torch.cat([site.U, site.target_weight().T])),))
-
-
-def _linear_in_factors(layer: nn.Linear, x: Activation) -> Activation:
-    """A linear layer without bias on an activation in factors; a wide output stays in factors."""
-    if isinstance(x, Factored):
-        return x.times(layer.weight.T)
-    return Factored(((x, layer.weight.T),)) if layer.out_features > layer.in_features else x @ layer.weight.T
-
-
-def _plus(out: Tensor, bias: Tensor | None) -> Tensor:
-    return out if bias is None else out + bias
 
 
 def _weight(kind: str, module: nn.Module) -> Tensor:

@@ -21,8 +21,12 @@ class Factored:
     terms: tuple[tuple[Tensor, Tensor], ...]
     """Pairs s (... k) and P (k d)."""
 
-    def __add__(self, other: "Factored") -> "Factored":
-        return Factored(self.terms + other.terms)
+    def __add__(self, other: "Factored | Tensor") -> "Factored | Tensor":
+        """The sum, in factors if both sides are."""
+        return Factored(self.terms + other.terms) if isinstance(other, Factored) else self.dense() + other
+
+    def __radd__(self, other: Tensor) -> Tensor:
+        return other + self.dense()
 
     def times(self, matrix: Tensor) -> Tensor:
         """This activation times a matrix (d e), (... e)."""

@@ -102,8 +102,9 @@ class StochasticMask:
 
     def gate(self, a: ComponentActs) -> ComponentActs:
         """a * (m - m_delta)."""
-        if native.usable(a) and native.usable(self.g) and a.shape == self.g.shape:
-            return _NativeGate.apply(a, self.g, self.key.value(), self.delta, self.binomial)
+        if a.is_cpu and native.usable(self.g) and a.shape == self.g.shape:
+            # Activations may be bf16; widening them costs less than a mask in memory.
+            return _NativeGate.apply(a.float(), self.g, self.key.value(), self.delta, self.binomial)
         return SourceMask(self.g, self.sources(), self.delta).gate(a)
 
     def sources(self) -> ComponentActs:

@@ -1,21 +1,23 @@
 """The Python API: decompose any model you have in memory.
 
-import torch
-from core import decompose
-from core.decomposition.settings import settings_from
+    import torch
+    from core import decompose
+    from core.decomposition.settings import settings_from
 
-model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
-settings = settings_from({
-    "components": {"modules": [{"pattern": "[02]", "C": 12}]},  # fnmatch of module names
-    "importance": {"kind": "vector_mlp", "hidden": [16]},
-    "losses": {
-        "minimality": {"kind": "minimality", "coeff": 1e-3},
-        "stochastic": {"kind": "reconstruction", "coeff": 1.0},
-    },
-    "training": {"steps": 500, "batch_size": 256, "lr": {"start": 1e-3}},
-}, "my settings")
-run = decompose(model, lambda step: torch.randn(256, 8), settings, out="out")
-print(run.summary["live_components"], run.model.sites["0"].V.shape)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))
+    settings = settings_from({
+        "components": {"modules": [{"pattern": "[02]", "C": 12}]},  # fnmatch of module names
+        "importance": {"kind": "vector_mlp", "hidden": [16]},
+        "losses": {
+            "minimality": {"kind": "minimality", "coeff": 1e-3},
+            "stochastic": {"kind": "reconstruction", "coeff": 1.0},
+        },
+        "training": {"steps": 500, "batch_size": 256, "lr": {"start": 1e-3}},
+    }, "my settings")
+    run = decompose(model, lambda step: torch.randn(256, 8), settings, out="out")
+    print(run.summary["live_components"], run.model.sites["0"].V.shape)
+
+The settings that are left out have defaults; `core.settings.to_yaml(settings)` writes them all out.
 """
 
 from collections.abc import Callable, Iterable
@@ -68,14 +70,13 @@ def decompose(
     Raises:
         UsageError: settings that do not fit the model, or no batches.
     """
-    count = settings.evaluation.batches
     train = _by_index(batches, "batches")
     held_out = _by_index(eval_batches, "eval_batches") if eval_batches is not None else None
 
     def batch(stream: str, index: int, size: int) -> Any:
         if stream == "train":
             return train(index)
-        return held_out(index) if held_out else train(settings.training.steps + index % count)
+        return held_out(index) if held_out else train(settings.training.steps + index)
 
     target = Target(
         name=type(model).__name__,

@@ -1,6 +1,6 @@
 """Measuring a decomposition: losses on held-out data, importances, and distance from a known answer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -125,7 +125,7 @@ def probe_importance(model: ComponentModel, probes: Tensor) -> Importance:
 
 
 def _losses(settings: DecompositionSettings, context: LossContext, step: int) -> dict[str, Measurement]:
-    at_this_step = LossContext(**{**context.__dict__, "progress": step / settings.training.steps})
+    at_this_step = replace(context, progress=step / settings.training.steps)
     found = {name: loss.measure(at_this_step, name) for name, loss in settings.losses.items()}
     hidden = HiddenActivationsLoss(coeff=0).per_module(context, "hidden")
     return found | {f"hidden_activations/{name}": part for name, part in hidden.items()}

@@ -3,7 +3,7 @@
     warm up         fit the subcomponents to the weights (faithfulness)
     each step       look at a batch: target pass, importances, losses, update
     now and then    log, evaluate, draw, save
-    at the end      evaluate once more, save, say what was found
+    at the end      save, evaluate once more, say what was found
 
 Everything a step draws is a function of (seed, purpose, step), so a run that was stopped anywhere and
 resumed from its last checkpoint writes the same numbers as one that was not.
@@ -20,7 +20,7 @@ from core.decomposition.figures.draw import draw_figures
 from core.decomposition.mirror import Mirror
 from core.decomposition.null_rows import Batch, fold_null_rows
 from core.decomposition.settings import DecompositionSettings
-from core.decomposition.step import FiniteGuard, Stepper, train_record, warm_up_faithfulness
+from core.decomposition.step import FiniteGuard, Stepper, check_learnt, train_record, warm_up_faithfulness
 from core.decomposition.stopping import StopSignal
 from core.errors import Interrupted
 from core.runs.directory import RunDirectory
@@ -72,7 +72,7 @@ def run_job(job: Job, observer: Observer) -> Evaluation:
 
     Raises:
         Interrupted: the user asked to stop; a checkpoint was saved.
-        NonFiniteLoss: a loss term became NaN or infinite.
+        NonFiniteLoss: a loss term or a learnt parameter became NaN or infinite.
         SpdError: a file could not be written; the last checkpoint is intact.
     """
     settings = job.settings
@@ -93,9 +93,9 @@ def run_job(job: Job, observer: Observer) -> Evaluation:
             _train(job, step, guard)
             observer.progress("decompose", step + 1, steps)
     guard.check()
-    evaluation = _evaluate(job, steps, observer)
+    # Saved first: whatever stops the last evaluation and its figures, no training is lost.
     _save(job, steps)
-    return evaluation
+    return _evaluate(job, steps, observer)
 
 
 def _train(job: Job, step: int, guard: FiniteGuard) -> None:
@@ -123,6 +123,7 @@ def _record(job: Job, record: dict[str, Any]) -> None:
 
 
 def _save(job: Job, step: int) -> None:
+    check_learnt(job.model, step)
     training = {"optimizer": job.stepper.optimizer.state_dict()}
     save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
     job.on_saved(step)

@@ -38,11 +38,11 @@ class Batch:
 
 
 def zero_rows_are_null(model: ComponentModel, inputs: Any) -> bool:
-    """Whether an all-zero input row reaches every decomposed module as exact zeros."""
+    """Whether an all-zero input row reaches every decomposed module as one row of exact zeros."""
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or inputs.dim() != 2:
         return False
-    seen = model.target_pass(torch.zeros_like(inputs[:1])).inputs
-    return all(not dense(x).any() for x in seen.values())
+    seen = [dense(x) for x in model.target_pass(torch.zeros_like(inputs[:1])).inputs.values()]
+    return all(x.dim() == 2 and not x.any() for x in seen)
 
 
 def fold_null_rows(inputs: Tensor) -> Batch:

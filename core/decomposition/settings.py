@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from core.components.component_model import ComponentsSettings
 from core.components.importance import ImportanceSettings
+from core.components.selection import ComponentsSettings
 from core.decomposition.metrics.target_solution import TargetSolution
 from core.decomposition.schedule import Schedule
 from core.losses.context import Distance
@@ -74,7 +74,8 @@ class EvaluationSettings(Settings):
     """Importance above which a subcomponent counts as active at a position."""
 
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Named groups of module patterns whose L0 is summed."""
+    """Named groups of modules whose L0 is summed: regular expressions in which `*` means `.*`, matched at the
+    start of a module's name (so `h.1` takes `h.10` too; write `h\\.1\\.`)."""
 
     solution: TargetSolution = TargetSolution()
     """The known answer, where there is one."""
@@ -126,6 +127,14 @@ class DecompositionSettings(Settings):
 
     record: RecordSettings = RecordSettings()
     """What is written."""
+
+    @model_validator(mode="after")
+    def _check_losses(self) -> "DecompositionSettings":
+        if "total" in self.losses:
+            raise ValueError("losses.total: this name is taken by the sum of all terms")
+        if not any(loss.coeff for loss in self.losses.values()):
+            raise ValueError("losses: at least one coeff must be above 0")
+        return self
 
     @model_validator(mode="after")
     def _check_figures(self) -> "DecompositionSettings":

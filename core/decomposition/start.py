@@ -1,7 +1,7 @@
 """Starting, resuming and finishing a run: everything around `core.decomposition.loop`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,10 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
-from core.components.component_model import ComponentModel, match_modules
+from core.components.component_model import ComponentModel
+from core.components.factored import dense
+from core.components.passes import TargetPass
+from core.components.selection import match_modules
 from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
 from core.decomposition.loop import Job, Observer, run_job
 from core.decomposition.metrics.importance_tally import in_group
@@ -95,45 +98,52 @@ def start_run(request: RunRequest, observer: Observer) -> RunResult:
     """
     began = monotonic()
     prepared = _prepare(request, observer)
-    with thread_count(prepared.threads):
+    with thread_count(prepared.threads), _given_back(prepared.stepper.model):
         return _execute(request, prepared, observer, began)
 
 
 def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     settings = request.settings
-    device = resolve_device(request.device)
+    resolve_device(request.device)  # a wrong name is found before anything else is looked at
     ensure_writable(runs_folder(request.root))
     resumed = _find_resumed(request)
+    # Another device would draw other noise, so a resumed run stays on its own unless told otherwise.
+    device = resolve_device(resumed[1].device if resumed and request.device == "auto" else request.device)
     target = request.target or _load_target(request, observer)
     check_evaluation(target, settings)
     model = build_model(settings, target, device, request.output)
-    batch_size = settings.training.batch_size
-    if resumed:
-        precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
-    else:
-        precision = resolve_precision(request.precision, device, _largest_matmul(model, settings))
-        threads = choose_threads(batch_size, sum(site.C for site in model.sites.values()))
-        warm_start = request.warm_start
-    if precision not in get_args(Precision):
-        raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
-    distance = settings.resolved_distance(target.distance)
-    stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
-    probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
-    model.target_pass(probe)  # fails here where a module never runs
-    if warm_start:
-        _warm_start(model, request.root, warm_start)
-    return _Prepared(stepper, target, probe, threads, warm_start, resumed)
+    with _given_back(model):
+        batch_size = settings.training.batch_size
+        if resumed:
+            precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
+        else:
+            precision = resolve_precision(request.precision, device, _largest_matmul(model, settings))
+            threads = choose_threads(batch_size, sum(site.C for site in model.sites.values()))
+            warm_start = request.warm_start
+        if precision not in get_args(Precision):
+            raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
+        distance = settings.resolved_distance(target.distance)
+        stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
+        probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
+        _check_positions(model.target_pass(probe))  # fails here where a module never runs
+        # Once there is a checkpoint, the run it started from is not needed any more.
+        if warm_start and not (resumed and resumed[0].latest_checkpoint()):
+            warm_start = _warm_start(model, request.root, warm_start)
+        return _Prepared(stepper, target, probe, threads, warm_start, resumed)
 
 
 def _execute(request: RunRequest, prepared: _Prepared, observer: Observer, began: float) -> RunResult:
     settings, stepper = request.settings, prepared.stepper
-    if prepared.resumed:
-        run, manifest, start = _resume(*prepared.resumed, stepper, observer)
-    else:
-        run, manifest, start = _create(request, prepared)
+    run, manifest = prepared.resumed or _create(request, prepared)
     observer.message(f"run {run.run_id} in {run.path}")
     summary: dict[str, Any] | None = None
-    with RunLock(run), _recorded(run, manifest, began) as record, MetricsLog(run.metrics) as log:
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(run))
+        start = 0
+        if prepared.resumed:  # read under the lock: until then another process may have gone on with it
+            manifest, start = _resume(run, stepper, observer)
+        record = stack.enter_context(_recorded(run, manifest, began))
+        log = stack.enter_context(MetricsLog(run.metrics))
         log.truncate_after(start - 1)
         mirror = _open_mirror(request, run, observer)
         record(status="running", wandb_url=mirror.url, error=None, **this_process())
@@ -236,8 +246,13 @@ def check_evaluation(target: Target, settings: DecompositionSettings) -> None:
             raise UsageError(
                 f"evaluation.feature_weights: {name!r} is not decomposed.", nearest_names(name, names)
             )
-    for patterns in settings.evaluation.groups.values():
-        in_group(names[0], patterns)
+    for group, patterns in settings.evaluation.groups.items():
+        for pattern in patterns:
+            if not any([in_group(name, (pattern,)) for name in names]):
+                raise UsageError(
+                    f"evaluation.groups.{group}: {pattern!r} matches no decomposed module.",
+                    f"Modules: {', '.join(names)}.",
+                )
 
 
 def _largest_matmul(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
@@ -265,9 +280,10 @@ def _find_resumed(request: RunRequest) -> tuple[RunDirectory, Manifest] | None:
     return found.directory, found.manifest
 
 
-def _resume(
-    run: RunDirectory, manifest: Manifest, stepper: Stepper, observer: Observer
-) -> tuple[RunDirectory, Manifest, int]:
+def _resume(run: RunDirectory, stepper: Stepper, observer: Observer) -> tuple[Manifest, int]:
+    manifest = Manifest.read(run.manifest)
+    if manifest.status == "finished":
+        raise UsageError(f"run {run.run_id} is finished; there is nothing to resume.")
     checkpoint = run.latest_checkpoint()
     start = 0
     if checkpoint is not None:
@@ -275,10 +291,11 @@ def _resume(
         load_component_tensors(stepper.model, tensors, str(checkpoint))
         stepper.optimizer.load_state_dict(read_training(checkpoint)["optimizer"])
     observer.message(f"resuming {run.run_id} at step {start}")
-    return run, manifest.update(resumed=[*manifest.resumed, datetime.now(UTC)], step=start), start
+    now = {"resumed": [*manifest.resumed, datetime.now(UTC)], "device": str(stepper.device)}
+    return manifest.update(step=start, **now), start
 
 
-def _create(request: RunRequest, prepared: _Prepared) -> tuple[RunDirectory, Manifest, int]:
+def _create(request: RunRequest, prepared: _Prepared) -> tuple[RunDirectory, Manifest]:
     settings, stepper = request.settings, prepared.stepper
     run = RunDirectory(runs_folder(request.root) / new_run_id())
     manifest = new_manifest(
@@ -291,21 +308,46 @@ def _create(request: RunRequest, prepared: _Prepared) -> tuple[RunDirectory, Man
         precision=stepper.precision,
         threads=prepared.threads,
         steps=settings.training.steps,
-        warm_start=request.warm_start,
+        warm_start=prepared.warm_start,
         wandb_id=run.run_id if request.wandb_project else None,
     )
     with new_folder(run.path) as folder:  # a run appears with its settings and manifest, or not at all
         write_text(RunDirectory(folder).settings, to_yaml(settings))
         manifest.write(RunDirectory(folder).manifest)
-    return run, manifest, 0
+    return run, manifest
 
 
-def _warm_start(model: ComponentModel, root: Path, reference: str) -> None:
+def _warm_start(model: ComponentModel, root: Path, reference: str) -> str:
+    """Load the components of another run; returns a name of it that will mean no other run later."""
     found = resolve_run(root, reference)
     checkpoint = found.directory.latest_checkpoint()
     if checkpoint is None:
         raise UsageError(f"run {found.run_id} has no checkpoint to start from.")
     load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
+    here = found.directory.path == runs_folder(root) / found.run_id
+    return found.run_id if here else str(found.directory.path)
+
+
+def _check_positions(target: TargetPass) -> None:
+    """Refuse modules whose activations have different leading dimensions: they share masks by position."""
+    shapes = {name: tuple(dense(out).shape[:-1]) for name, out in target.outputs.items()}
+    first, positions = next(iter(shapes.items()))
+    for name, shape in shapes.items():
+        if shape != positions:
+            raise UsageError(
+                f"modules {first!r} and {name!r} see different positions, {positions} and {shape}.",
+                "Decompose modules with the same leading dimensions only.",
+            )
+
+
+@contextmanager
+def _given_back(model: ComponentModel) -> Iterator[None]:
+    """Detach from the target when something fails, so that a model of the user's is left as it was."""
+    try:
+        yield
+    except BaseException:
+        model.detach()
+        raise
 
 
 @contextmanager

@@ -143,7 +143,23 @@ def train_record(
 
 
 class NonFiniteLoss(SpdError):
-    """A loss became NaN or infinite."""
+    """A loss, or what is learnt from it, became NaN or infinite."""
+
+
+def check_learnt(model: ComponentModel, step: int) -> None:
+    """Refuse to go on with parameters that are not finite: a finite loss may have had a gradient that is not.
+
+    Raises:
+        NonFiniteLoss: naming the first such parameter.
+    """
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise NonFiniteLoss(
+                f"{name} is not finite after step {step - 1}, though its losses are.", _LOWER_SOMETHING
+            )
+
+
+_LOWER_SOMETHING = "The checkpoints before it are kept; lower training.lr.start or that term's coeff."
 
 
 class FiniteGuard:
@@ -173,6 +189,5 @@ class FiniteGuard:
             if bad:
                 terms = [name for name in bad if name != "total"] or bad
                 raise NonFiniteLoss(
-                    f"loss {', '.join(terms)} is not finite at step {step}.",
-                    "The checkpoints before it are kept; lower training.lr.start or that term's coeff.",
+                    f"loss {', '.join(terms)} is not finite at step {step}.", _LOWER_SOMETHING
                 )

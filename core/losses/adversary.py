@@ -1,13 +1,12 @@
 """The adversary of projected gradient descent: sources chosen to make a reconstruction as bad as possible."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from core.components.component_model import ComponentModel
 from core.components.masks import Mask, SourceMask
 from core.components.routing import RoutedPass
 from core.losses.context import LossContext
@@ -41,7 +40,7 @@ class AdversarialMasks(Settings):
     def ascend(self, context: LossContext, routed: RoutedPass, key: tuple[str, int]) -> dict[str, Tensor]:
         """Run the ascent; sources per module, (..., C) or with the delta's channel (..., C + 1)."""
         sources = {
-            name: self._initial(context, context.model, name, key, index)
+            name: self._initial(context, name, key, index)
             for index, name in enumerate(context.sites)
             if name in routed
         }
@@ -60,22 +59,15 @@ class AdversarialMasks(Settings):
             }
         return sources
 
-    def _initial(
-        self, context: LossContext, model: ComponentModel, name: str, key: tuple[str, int], index: int
-    ) -> Tensor:
-        width = model.sites[name].C + int(context.weight_delta)
+    def _initial(self, context: LossContext, name: str, key: tuple[str, int], index: int) -> Tensor:
+        width = context.model.sites[name].C + int(context.weight_delta)
         positions = context.positions
         if self.scope == "shared_across_batch":
             positions = torch.Size([1] * len(positions))
         shape = torch.Size((*positions, width))
-        fill: dict[str, Callable[[], Tensor]] = {
-            "random": lambda: context.key(f"{key[0]}/adversary", key[1], index).uniform(
-                shape, context.device
-            ),
-            "ones": lambda: torch.ones(shape, device=context.device),
-            "zeros": lambda: torch.zeros(shape, device=context.device),
-        }
-        return fill[self.init]()
+        if self.init == "random":
+            return context.key(f"{key[0]}/adversary", key[1], index).uniform(shape, context.device)
+        return torch.full(shape, float(self.init == "ones"), device=context.device)
 
 
 def source_masks(context: LossContext, routed: RoutedPass, sources: dict[str, Tensor]) -> dict[str, Mask]:
@@ -100,7 +92,7 @@ def _without_gradients(context: LossContext) -> LossContext:
             for values in (importance.acts, importance.pre, importance.lower, importance.upper)
         )
     )
-    return LossContext(**{**context.__dict__, "importance": detached})
+    return replace(context, importance=detached)
 
 
 def _stepped(source: Tensor, gradient: Tensor | None, step_size: float) -> Tensor:

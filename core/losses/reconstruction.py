@@ -4,6 +4,7 @@ A reconstruction loss is a point on three axes: where the masks come from, how m
 outputs are compared. To add a mask source, write its class here and name it in `MaskSource`.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -86,7 +87,7 @@ class ReconstructionLoss(Settings):
         """Sum and count over all samples and passes; `name` keeps the noise of two such losses apart."""
         samples = self.masks.samples if isinstance(self.masks, StochasticMasks) else 1
         if self.distance is not None and self.distance != context.distance:
-            context = LossContext(**{**context.__dict__, "distance": self.distance})
+            context = replace(context, distance=self.distance)
         parts: list[Measurement] = []
         for sample in range(samples):
             route_key = context.key(f"{name}/routing", sample)

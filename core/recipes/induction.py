@@ -1,8 +1,8 @@
 """An attention-only transformer that copies what followed the last token before (induction)."""
 
-from core.components.component_model import ComponentsSettings, ModulePattern
 from core.components.importance import ImportanceSettings
 from core.components.routing import RouteLayerwise
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.schedule import Schedule
 from core.decomposition.settings import DecompositionSettings, EvaluationSettings, TrainingSettings
 from core.losses.minimality import MinimalityLoss

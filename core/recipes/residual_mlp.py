@@ -1,8 +1,8 @@
 """Residual MLPs that compute 100 ReLUs with 50 neurons, in 1, 2 or 3 layers (SPD paper, section 3.2)."""
 
-from core.components.component_model import ComponentsSettings, ModulePattern
 from core.components.importance import ImportanceSettings
 from core.components.routing import RouteLayerwise, RouteSubset
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.metrics.target_solution import DenseSolution, IdentitySolution, TargetSolution
 from core.decomposition.schedule import Schedule
 from core.decomposition.settings import (

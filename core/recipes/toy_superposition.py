@@ -1,7 +1,7 @@
 """Toy models of superposition (SPD paper, section 3.1 and appendix), with an optional identity layer."""
 
-from core.components.component_model import ComponentsSettings, ModulePattern
 from core.components.routing import RouteLayerwise
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.metrics.target_solution import DenseSolution, IdentitySolution, TargetSolution
 from core.decomposition.schedule import Schedule
 from core.decomposition.settings import DecompositionSettings, EvaluationSettings, TrainingSettings

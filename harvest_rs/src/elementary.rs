@@ -62,13 +62,20 @@ pub fn nan_or_zero(x: f32) -> f32 {
     x - x
 }
 
-/// `x^p` for x >= 0 and |p log2 x| < 126; relative error about 2e-7. Zeros count as 2^-126, NaN stays NaN.
+/// The smallest base for which `power` with this exponent stays in the range of normal floats.
+pub fn smallest_base(p: f32) -> f32 {
+    // A power of 2^-125 at most; where the exponent is small the base itself is the limit.
+    (-125.0 / p.abs()).exp2().max(f32::MIN_POSITIVE)
+}
+
+/// `x^p` for x >= 0 with p log2 x < 126; relative error about 2e-7. NaN stays NaN. Bases below `smallest`, which
+/// is `smallest_base(p)`, count as that: their powers are 2^-125 or, for negative p, 2^125 at the most.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "an exponent fits in 9 bits")]
 #[expect(clippy::cast_possible_wrap, reason = "the sign is wanted: exponents are centred")]
-pub fn power<const FMA: bool>(x: f32, p: f32) -> f32 {
+pub fn power<const FMA: bool>(x: f32, p: f32, smallest: f32) -> f32 {
     // Comparisons this way round keep a NaN in `x`.
-    let x = if x < f32::MIN_POSITIVE { f32::MIN_POSITIVE } else { x };
+    let x = if x < smallest { smallest } else { x };
     // Centre the mantissa on 1: [sqrt(1/2), sqrt(2)).
     let shifted = x.to_bits().wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits());
     let exponent = ((shifted as i32) >> 23) as f32;
@@ -105,16 +112,28 @@ mod tests {
             for i in -120_i16..60 {
                 let x = (f32::from(i) / 3.0).exp2() * 1.1;
                 let exact = f64::from(x).powf(f64::from(p));
-                assert!(relative(power::<true>(x, p), exact) < 5e-7, "{x}^{p}");
-                assert!(relative(power::<false>(x, p), exact) < 4e-6, "{x}^{p}");
+                let smallest = smallest_base(p);
+                assert!(relative(power::<true>(x, p, smallest), exact) < 5e-7, "{x}^{p}");
+                assert!(relative(power::<false>(x, p, smallest), exact) < 4e-6, "{x}^{p}");
             }
         }
     }
 
     #[test]
     fn power_keeps_nan_and_does_not_divide_by_zero() {
-        assert!(power::<true>(f32::NAN, 0.9).is_nan());
-        assert!(power::<true>(0.0, -0.5).is_finite());
-        assert!(power::<true>(0.0, 0.9) < 1e-30);
+        assert!(power::<true>(f32::NAN, 0.9, smallest_base(0.9)).is_nan());
+        assert!(power::<true>(0.0, -0.5, smallest_base(-0.5)).is_finite());
+        assert!(power::<true>(0.0, 0.9, smallest_base(0.9)) < 1e-30);
+    }
+
+    #[test]
+    fn powers_too_small_for_a_float_are_next_to_nothing() {
+        for p in [1.01_f32, 3.2, 4.0, 9.5, 60.0] {
+            for x in [0.0, 1e-38, 1e-12, 1e-3] {
+                let exact = f64::from(x).powf(f64::from(p));
+                let measured = f64::from(power::<true>(x, p, smallest_base(p)));
+                assert!((measured - exact).abs() <= 1e-6 * exact + 1e-37, "{x}^{p} {measured}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 use multiversion::multiversion;
 use multiversion::target::target_cfg_f;
 
-use crate::elementary::{nan_or_zero, power};
+use crate::elementary::{nan_or_zero, power, smallest_base};
 use crate::workers::{for_each, worth};
 
 /// The summand (u + eps)^p and its place in a matrix of C columns.
@@ -100,7 +100,8 @@ fn raise(u: &[f32], shape: Power, exponent: f32, out: &mut [f32]) {
     } else if exponent == 2.0 {
         pairs.for_each(|(&u, out)| *out = (u + eps) * (u + eps));
     } else {
-        pairs.for_each(|(&u, out)| *out = power::<FMA>(u + eps, exponent));
+        let smallest = smallest_base(exponent);
+        pairs.for_each(|(&u, out)| *out = power::<FMA>(u + eps, exponent, smallest));
     }
 }
 

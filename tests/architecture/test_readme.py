@@ -61,8 +61,9 @@ def test_make_targets_exist(root: Path, page: str) -> None:
 
 def test_the_python_example_is_that_of_the_api(root: Path) -> None:
     (shown,) = blocks(root / "README.md", "python")
-    _, _, rest = (api.__doc__ or "").partition("\n\n")
-    example = textwrap.dedent(rest)
+    found = re.search(r"^ *import torch\n.*^ *print\([^\n]*$", api.__doc__ or "", re.MULTILINE | re.DOTALL)
+    assert found, "core/decomposition/api.py documents no example from `import torch` to `print(...)`"
+    example = textwrap.dedent(found[0])
     # The formatter breaks the README's lines, but not those of a docstring.
     assert ast.dump(ast.parse(shown)) == ast.dump(ast.parse(example))
     assert len([line for line in example.splitlines() if line.strip()]) <= 15

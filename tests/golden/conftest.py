@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.checkpoint import load_component_tensors
 
 DATA = Path(__file__).parent / "data"

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.masks import NoiseKey
+from core.components.selection import ComponentsSettings, ModulePattern
 
 CASES = ["02_ci_mlp", "02_ci_vector_mlp", "02_ci_shared_mlp", "02_ci_shared_mlp_linear"]
 RTOL, ATOL = 1e-4, 1e-5

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.masks import ExplicitMask, Mask, NoiseKey, SourceMask, StochasticMask
 from core.components.passes import TargetPass
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.components.subcomponents import TiedSubcomponents
 from core.errors import UsageError
 
@@ -314,3 +315,14 @@ def test_sources_that_need_gradients_get_them_through_the_model(branching: Make,
     out, _ = model.masked_pass(tokens, masks, target, importance.acts)
     grads = torch.autograd.grad((out - target.output).square().sum(), list(sources.values()))
     assert all(bool(grad.any()) for grad in grads)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "vector_mlp", "shared_mlp"])
+def test_importances_are_float32_in_bf16(kind: Any) -> None:
+    target = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
+    components = ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=7),))
+    model = ComponentModel(target, components, ImportanceSettings(kind=kind, hidden=(4,)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        importance = model.importance(model.target_pass(torch.randn(9, 6)))
+    for values in (importance.pre, importance.lower, importance.upper):
+        assert {value.dtype for value in values.values()} == {torch.float32}

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.factored import Factored, dense, times
 from core.components.importance import ImportanceSettings
 from core.components.masks import ExplicitMask, Mask, NoiseKey, SourceMask
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.targets.residual_mlp import ResidualMLP, ResidualMLPSettings
 
 
@@ -20,7 +21,10 @@ def test_reading_a_sum_of_factors_is_reading_the_wide_tensor() -> None:
         Factored(((torch.randn(4, k, generator=draw), torch.randn(k, 9, generator=draw)),)) for k in (2, 3)
     )
     matrix = torch.randn(9, 5, generator=draw)
-    assert_close((a + b).dense(), a.dense() + b.dense())
+    assert isinstance(a + b, Factored)
+    assert_close(dense(a + b), a.dense() + b.dense())
+    assert_close(a + b.dense(), dense(a + b))
+    assert_close(a.dense() + b, dense(a + b))
     assert_close(times(a + b, matrix), dense(a + b) @ matrix)
 
 

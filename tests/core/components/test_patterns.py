@@ -3,8 +3,9 @@
 import pytest
 from torch import nn
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern, match_modules
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
+from core.components.selection import ComponentsSettings, ModulePattern, match_modules
 from core.errors import UsageError
 
 

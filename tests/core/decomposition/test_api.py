@@ -95,3 +95,23 @@ def test_a_module_that_never_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\['spare'\] did not run"):
         decompose(model, [torch.randn(4, 1, 8, 8)], settings("head", "spare"), out=tmp_path)
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_model_that_cannot_be_decomposed_is_given_back(tmp_path: Path) -> None:
+    layer = nn.Linear(4, 4)
+    with pytest.raises(UsageError, match="'0' runs more than once"):
+        decompose(nn.Sequential(layer, layer), [torch.randn(8, 4)], settings("0"), out=tmp_path)
+    assert "forward" not in vars(layer)
+
+
+def test_modules_with_other_positions_are_refused(tmp_path: Path) -> None:
+    class Pooling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x).mean(1))
+
+    with pytest.raises(UsageError, match=r"'body' and 'head' see different positions, \(8, 5\) and \(8,\)"):
+        decompose(Pooling(), [torch.randn(8, 5, 4)], settings("body", "head"), out=tmp_path)

@@ -29,6 +29,14 @@ def nothing_left(root: Path) -> bool:
             "'linear1' matches two patterns",
         ),
         ({"components": {"modules": [{"pattern": "linear*", "C": 0}]}}, "C = 0"),
+        (
+            {"components": {"modules": [{"pattern": "linear1", "C": 6}, {"pattern": "linear2", "C": 5}]}},
+            "'linear1' and 'linear2' share one weight, but have C = 6 and 5",
+        ),
+        ({"losses": {"m": {"kind": "minimality", "coeff": 0}}}, "at least one coeff"),
+        ({"losses": {"total": {"kind": "minimality", "coeff": 1}}}, "this name is taken"),
+        ({"evaluation": {"groups": {"all": ["linear", "liner"]}}}, "groups.all: 'liner' matches no"),
+        ({"evaluation": {"groups": {"all": ["linear", "("]}}}, "not a regular expression"),
         ({"training": {"steps": 0, "batch_size": 1, "lr": {"start": 1e-3}}}, "training.steps = 0"),
         ({"training": {"stpes": 5, "batch_size": 1, "lr": {"start": 1e-3}}}, "stpes.*steps"),
     ],
@@ -153,3 +161,46 @@ def test_a_run_is_worked_on_by_one_process(
     run = run_tiny(witness(30, second))
     assert seen == [run.directory.run_id]
     assert Manifest.read(run.directory.manifest).status == "finished"
+
+
+def test_parameters_that_are_not_finite_are_not_saved(
+    run_tiny: Callable[..., RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.losses.minimality import MinimalityLoss
+
+    measure, calls = MinimalityLoss.measure, []
+
+    def poisoned(self: MinimalityLoss, context: Any, name: str) -> Any:
+        found = measure(self, context, name)
+        if torch.is_grad_enabled():
+            calls.append(name)
+            if len(calls) == 40:  # a loss of zero with a gradient of 0 / 0
+                return type(found)(found.total + (0 * context.model.sites["linear1"].V).sqrt().sum(), 1)
+        return found
+
+    monkeypatch.setattr(MinimalityLoss, "measure", poisoned)
+    with pytest.raises(NonFiniteLoss, match="linear1.*is not finite after step 39"):
+        run_tiny()
+    assert list_runs(tmp_path)[0].directory.checkpoint_steps() == [20]
+
+
+def test_a_last_evaluation_that_fails_costs_no_training(
+    run_tiny: Callable[..., RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import core.decomposition.loop as loop
+
+    evaluate = loop.evaluate
+
+    def failing(stepper: Any, target: Any, step: int) -> Any:
+        if step == 60:
+            raise RuntimeError("no figures today")
+        return evaluate(stepper, target, step)
+
+    monkeypatch.setattr(loop, "evaluate", failing)
+    with pytest.raises(RuntimeError):
+        run_tiny()
+    assert list_runs(tmp_path)[0].directory.checkpoint_steps() == [40, 60]
+    monkeypatch.undo()
+    resumed = run_tiny(resume=True).directory
+    whole = run_tiny(root=tmp_path / "whole").directory
+    assert resumed.metrics.read_bytes() == whole.metrics.read_bytes()

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.masks import ExplicitMask
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.imports import import_run
 from core.decomposition.settings import DecompositionSettings
 from core.decomposition.start import open_run

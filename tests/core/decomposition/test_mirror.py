@@ -43,7 +43,7 @@ def records(path: Path) -> Iterator[Any]:
         at += CHUNK.size + length
         parts = body if kind in (FULL, FIRST) else parts + body
         if kind in (FULL, LAST):
-            record = wandb_internal_pb2.Record()
+            record: Any = wandb_internal_pb2.Record()  # pyright: ignore[reportAttributeAccessIssue]
             record.ParseFromString(parts)
             yield record
 

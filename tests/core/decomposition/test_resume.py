@@ -15,7 +15,7 @@ import yaml
 from core.decomposition.checkpoint import read_components
 from core.decomposition.start import RunResult
 from core.errors import Interrupted, UsageError
-from core.runs.catalogue import list_runs
+from core.runs.catalogue import delete_run, list_runs
 from core.runs.directory import RunDirectory
 from core.runs.manifest import Manifest
 
@@ -116,3 +116,63 @@ def test_an_evaluation_more_does_not_change_training(
         return [line for line in run.metrics.read_text().splitlines() if '"train"' in line]
 
     assert trained(usual) == trained(oftener)
+
+
+def stopped_at(step: int, witness: Any) -> Any:
+    def fail() -> None:
+        raise RuntimeError("stopped here")
+
+    return witness(step, fail)
+
+
+def test_a_warm_start_is_resumed_before_its_first_checkpoint(
+    run_tiny: Callable[..., RunResult], witness: Any, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    first = run_tiny(changes={"seed": 1})
+    with pytest.raises(RuntimeError):
+        run_tiny(stopped_at(10, witness), warm_start="latest")
+    assert list_runs(tmp_path)[0].manifest.warm_start == first.directory.run_id
+    resumed = run_tiny(resume=True).directory  # "latest" would now mean the stopped run itself
+    whole = run_tiny(warm_start=first.directory.run_id).directory
+    assert resumed.metrics.read_bytes() == whole.metrics.read_bytes()
+
+
+def test_a_warm_start_is_resumed_without_the_run_it_started_from(
+    run_tiny: Callable[..., RunResult], witness: Any, tmp_path: Path
+) -> None:
+    first = run_tiny(changes={"seed": 1})
+    with pytest.raises(RuntimeError):
+        run_tiny(stopped_at(30, witness), warm_start=first.directory.run_id)
+    delete_run(tmp_path, first.directory.run_id)
+    assert run_tiny(resume=True).summary["steps"] == 60
+
+
+def test_a_run_is_resumed_on_its_own_device(
+    run_tiny: Callable[..., RunResult], witness: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError):
+        run_tiny(stopped_at(30, witness))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)  # where `auto` now means something else
+    run_tiny(resume=True, device="auto")
+    assert list_runs(tmp_path)[0].manifest.device == "cpu"
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_touched(
+    run_tiny: Callable[..., RunResult], witness: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import core.decomposition.start as start
+
+    with pytest.raises(RuntimeError):
+        run_tiny(stopped_at(30, witness))
+    seen = start._find_resumed
+
+    def slow(request: Any) -> Any:
+        found = seen(request)
+        monkeypatch.setattr(start, "_find_resumed", seen)
+        run_tiny(resume=True)
+        return found
+
+    monkeypatch.setattr(start, "_find_resumed", slow)
+    with pytest.raises(UsageError, match="is finished"):
+        run_tiny(resume=True)
+    assert list_runs(tmp_path)[0].status == "finished"

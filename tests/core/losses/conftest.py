@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.masks import NoiseKey
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.losses.context import LossContext
 
 

@@ -76,3 +76,13 @@ def test_beta_punishes_firing_often_more_than_firing_widely(
 def test_settings_that_make_no_sense(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MinimalityLoss.model_validate({"coeff": 1.0, **settings})
+
+
+@pytest.mark.parametrize("p", [3.2, 4.0, 6.5])
+def test_large_exponents_of_zero_importances_are_zero(p: float) -> None:
+    # eps^p is then smaller than any float.
+    u = torch.tensor([[0.5], [0.0]], requires_grad=True)
+    sums = power_sums(u, p, 1e-12, None)
+    (grad,) = torch.autograd.grad(sums.sum(), u)
+    assert_close(sums.detach(), torch.tensor([0.5**p]), rtol=1e-6, atol=0)
+    assert_close(grad, torch.tensor([[p * 0.5 ** (p - 1)], [0.0]]), rtol=1e-6, atol=1e-20)

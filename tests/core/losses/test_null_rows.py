@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from core.components.component_model import ComponentModel, ComponentsSettings, ModulePattern
+from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.routing import RouteLayerwise, RouteSubset
+from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.null_rows import Batch, fold_null_rows, zero_rows_are_null
 from core.losses.adversary import AdversarialMasks
 from core.losses.hidden import HiddenActivationsLoss
@@ -124,3 +125,20 @@ def test_tokens_and_sequences_are_never_folded(model: ComponentModel) -> None:
     assert not zero_rows_are_null(model, torch.ones(2, 3, 6))
     assert not zero_rows_are_null(model, torch.ones(2, 6, dtype=torch.long))
     assert not zero_rows_are_null(model, {"x": torch.ones(2, 6)})
+
+
+class Windows(nn.Module):
+    """Cuts every input row into positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.unflatten(1, (2, 3)))
+
+
+def test_rows_of_several_positions_are_not_folded() -> None:
+    components = ComponentsSettings(modules=(ModulePattern(pattern="layer", C=5),))
+    model = ComponentModel(Windows(), components, ImportanceSettings(hidden=(4,)))
+    assert not zero_rows_are_null(model, torch.zeros(9, 6))
