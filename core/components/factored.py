@@ -10,6 +10,7 @@ outputs of linear layers without bias but add them up and hand them to other mod
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -25,8 +26,12 @@ class Factored:
         """The sum, in factors if both sides are."""
         return Factored(self.terms + other.terms) if isinstance(other, Factored) else self.dense() + other
 
-    def __radd__(self, other: Tensor) -> Tensor:
-        return other + self.dense()
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Every other operation of torch sees the wide tensor itself."""
+        return function(*map(dense, args), **{key: dense(value) for key, value in (kwargs or {}).items()})
 
     def times(self, matrix: Tensor) -> Tensor:
         """This activation times a matrix (d e), (... e)."""

@@ -19,6 +19,9 @@ from core.components.component_model import ComponentModel
 from core.components.factored import dense
 from core.shapes import PositionValues
 
+ROW_BLOCK = 64
+"""Folded batches have a multiple of this many rows."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -46,15 +49,20 @@ def zero_rows_are_null(model: ComponentModel, inputs: Any) -> bool:
 
 
 def fold_null_rows(inputs: Tensor) -> Batch:
-    """Keep the rows that are not all zero, (B F) -> (B' F), and one zero row with the others' weight."""
+    """Keep the rows that are not all zero, (B F) -> (B' F), and one zero row with the others' weight.
+
+    B' is rounded up to a multiple of `ROW_BLOCK` with zero rows of weight 0: a different size at every step
+    would make the matrix library build (and keep) a kernel for each, and the allocator fetch new memory.
+    """
     live = inputs.ne(0).any(dim=1).nonzero().squeeze(1)
-    zeros = inputs.shape[0] - live.numel()
-    if zeros < 2:
+    rows = -(-(live.numel() + 1) // ROW_BLOCK) * ROW_BLOCK
+    if rows >= inputs.shape[0]:
         return Batch(inputs)
-    folded = inputs.new_zeros(live.numel() + 1, inputs.shape[1])
-    torch.index_select(inputs, 0, live, out=folded[:-1])
-    weights = inputs.new_ones(live.numel() + 1)
-    weights[-1] = zeros
+    folded = inputs.new_zeros(rows, inputs.shape[1])
+    torch.index_select(inputs, 0, live, out=folded[: live.numel()])
+    weights = inputs.new_zeros(rows)
+    weights[: live.numel()] = 1
+    weights[live.numel()] = inputs.shape[0] - live.numel()
     return Batch(folded, weights, inputs.shape[0])
 
 

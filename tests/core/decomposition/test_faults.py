@@ -179,7 +179,7 @@ def test_parameters_that_are_not_finite_are_not_saved(
         return found
 
     monkeypatch.setattr(MinimalityLoss, "measure", poisoned)
-    with pytest.raises(NonFiniteLoss, match="linear1.*is not finite after step 39"):
+    with pytest.raises(NonFiniteLoss, match=r"linear1.*is not finite after step 39"):
         run_tiny()
     assert list_runs(tmp_path)[0].directory.checkpoint_steps() == [20]
 

@@ -11,11 +11,18 @@ from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.routing import RouteLayerwise, RouteSubset
 from core.components.selection import ComponentsSettings, ModulePattern
+from core.decomposition import null_rows
 from core.decomposition.null_rows import Batch, fold_null_rows, zero_rows_are_null
 from core.losses.adversary import AdversarialMasks
 from core.losses.hidden import HiddenActivationsLoss
 from core.losses.minimality import MinimalityLoss
 from core.losses.reconstruction import ImportanceMasks, ReconstructionLoss, UnmaskedMasks
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(null_rows, "ROW_BLOCK", 4)
+
 
 # Losses without noise: the noise of a folded batch is another draw of the same distribution.
 LOSSES: dict[str, Any] = {
@@ -61,8 +68,8 @@ def folded_context(context_of: Any, model: ComponentModel, batch: Batch) -> Any:
 def test_folding_keeps_one_zero_row_with_the_others_weight(sparse: Tensor, batch: Tensor) -> None:
     folded = fold_null_rows(sparse)
     assert folded.size == 21 and folded.weights is not None
-    assert torch.equal(folded.inputs[:-1], batch) and not folded.inputs[-1].any()
-    assert folded.weights.tolist() == [1.0] * 9 + [12.0]
+    assert torch.equal(folded.inputs[:9], batch) and not folded.inputs[9:].any()
+    assert folded.weights.tolist() == [1.0] * 9 + [12.0, 0.0, 0.0], "rounded up to a multiple of 4"
 
 
 @pytest.mark.parametrize("zeros", [0, 1])
