@@ -5,8 +5,9 @@ ever hold 100 features and the outputs of 50 neurons. Kept as a sum of products 
 position and P (k d) the same for all positions, the wide tensor never exists: reading it with a matrix M
 is the sum of s (P M). It is exact, and for the residual MLPs a seventh of the arithmetic.
 
-A model opts in with a class attribute `linear_stream = True`, which promises that it does nothing with the
-outputs of linear layers without bias but add them up and hand them to other modules.
+A model opts in with a class attribute `linear_stream = True`: what it does to such activations is mostly
+adding them up and handing them to linear layers. Anything else it does makes the wide tensor first, which is
+right but slow; only methods of a tensor (`h.shape`, `h.relu()`) are not there.
 """
 
 from dataclasses import dataclass

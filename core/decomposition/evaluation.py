@@ -74,6 +74,7 @@ class Evaluation:
                 expected=solution.expected if solution else None,
                 found=solution.found if solution else None,
                 error=solution.error if solution else None,
+                loose_error=solution.loose_error if solution else None,
                 live=sum(self.live[module].count for module in modules),
                 mmcs=match.mmcs if match else None,
                 ml2r=match.ml2r if match else None,

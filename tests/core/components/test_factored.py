@@ -65,3 +65,20 @@ def test_a_residual_mlp_in_factors_agrees_with_the_wide_one(
 
     for found, wanted in zip(measured(True), measured(False), strict=True):
         assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_other_operations_see_the_wide_tensor() -> None:
+    x = Factored(((torch.randn(4, 2), torch.randn(2, 9)),))
+    assert_close(torch.relu(x), x.dense().relu())
+    assert_close(torch.nn.functional.linear(x, weight=torch.eye(9)), x.dense())
+
+
+def test_a_layer_wider_than_the_stream_is_handled() -> None:
+    # Its masked output is wider than subcomponents and input together, so it comes in factors to the ReLU.
+    target = ResidualMLP(ResidualMLPSettings(n_features=6, d_embed=6, d_mlp=40))
+    components = ComponentsSettings(modules=(ModulePattern(pattern="layers.*.mlp_*", C=5),))
+    model = ComponentModel(target, components, ImportanceSettings(hidden=(4,)))
+    x = torch.randn(7, 6)
+    seen = model.target_pass(x)
+    everything = {name: ExplicitMask(torch.ones(7, 5), delta=torch.ones(7)) for name in model.sites}
+    assert_close(model.masked_pass(x, everything, seen)[0], seen.output, rtol=1e-4, atol=1e-5)

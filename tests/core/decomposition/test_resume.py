@@ -20,7 +20,6 @@ from core.runs.catalogue import delete_run, list_runs
 from core.runs.directory import RunDirectory
 from core.runs.manifest import Manifest
 
-
 CPU = torch.device("cpu")
 
 

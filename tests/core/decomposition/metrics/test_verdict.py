@@ -41,14 +41,14 @@ def test_each_condition_fails_alone_and_is_named(change: dict, words: str) -> No
 
 
 def test_dense_modules_without_weights_to_match() -> None:
-    dense = ModuleEvidence("dense", expected=2, found=2, error=0, live=2)
+    dense = ModuleEvidence("dense", expected=2, found=2, error=1, loose_error=0, live=2)
     assert (
         verdict({"hidden": dense}).sentences["hidden"]
         == "2 of 2 subcomponents shared by all features; 2 live"
     )
-    result = verdict({"hidden": replace(dense, found=1, error=1)})
+    result = verdict({"hidden": replace(dense, found=1, loose_error=1)})
     assert result.recovered is False
-    assert "dense error is 1" in result.sentences["hidden"]
+    assert "dense error is 1 at tolerance 0.2" in result.sentences["hidden"]
 
 
 def test_live_count_is_remarked_on_but_does_not_decide() -> None:
