@@ -76,7 +76,7 @@ def save_checkpoint(
         if training is not None:
             torch.save(training, folder / TRAINING)
     for old in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint(old))
+        shutil.rmtree(run.checkpoint(old), ignore_errors=True)  # what stays is only in the way
     return final
 
 

@@ -78,10 +78,10 @@ def run_job(job: Job, observer: Observer) -> Evaluation:
     settings = job.settings
     steps = settings.training.steps
     guard = FiniteGuard(every=1 if job.stepper.device.type == "cpu" else settings.record.log_every)
-    if job.start == 0 and job.warms_up:
-        warmup = settings.training.warmup
-        warm_up_faithfulness(job.model, warmup, lambda n: observer.progress("warm-up", n, warmup.steps))
     with StopSignal() as stop:
+        if job.start == 0 and job.warms_up:
+            warmup = settings.training.warmup
+            warm_up_faithfulness(job.model, warmup, lambda n: observer.progress("warm-up", n, warmup.steps))
         for step in range(job.start, steps):
             if step > job.start and (step % settings.record.checkpoint_every == 0 or stop.requested):
                 guard.check()
@@ -92,10 +92,10 @@ def run_job(job: Job, observer: Observer) -> Evaluation:
                 _evaluate(job, step, observer)
             _train(job, step, guard)
             observer.progress("decompose", step + 1, steps)
-    guard.check()
-    # Saved first: whatever stops the last evaluation and its figures, no training is lost.
-    _save(job, steps)
-    return _evaluate(job, steps, observer)
+        guard.check()
+        # Saved first: whatever stops the last evaluation and its figures, no training is lost.
+        _save(job, steps)
+        return _evaluate(job, steps, observer)
 
 
 def _train(job: Job, step: int, guard: FiniteGuard) -> None:

@@ -122,6 +122,7 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
             warm_start = request.warm_start
         if precision not in get_args(Precision):
             raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
+        _check_float32(model)
         distance = settings.resolved_distance(target.distance)
         stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
         probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
@@ -231,6 +232,15 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
 
     with thread_count(1):  # toy targets are too small for a second thread, and come out the same anywhere
         return load_target(settings.target, settings.seed, request.root, report)
+
+
+def _check_float32(model: ComponentModel) -> None:
+    for name, site in model.sites.items():
+        if site.target_weight().dtype != torch.float32:
+            raise UsageError(
+                f"the weight of {name!r} is {site.target_weight().dtype}; subcomponents are torch.float32.",
+                "Call model.float() first; --precision bf16 speeds the steps up.",
+            )
 
 
 def check_evaluation(target: Target, settings: DecompositionSettings) -> None:

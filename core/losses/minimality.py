@@ -64,6 +64,8 @@ class MinimalityLoss(Settings):
         return Measurement(torch.stack(totals).sum(), context.n_positions)
 
     def _penalty(self, u: ComponentActs, p: float, context: LossContext) -> Tensor:
+        if context.model.importance_settings.sigmoid == "swish_hard":
+            u = u.clamp(min=0)  # it dips below zero, where a power has no value
         sums = power_sums(u, p, self.eps, context.row_weights)
         if self.beta == 0:
             return sums.sum()

@@ -60,8 +60,9 @@ def verdict(evidence: Mapping[str, ModuleEvidence]) -> Verdict:
 
     A module with a known answer is recovered when its identity error (at tolerance 0.1) or its dense error
     (at 0.2: the k subcomponents of a block are free to turn within it, so a stray entry a little above 0.1
-    among thousands says nothing about the block) is 0, and, where they are defined, MMCS is at least 0.99 and ML2R lies in 0.9 to 1.1. The live count is reported, and remarked on
-    when it differs, but decides nothing: it also sees subcomponents that no probe needs.
+    among thousands says nothing about the block) is 0, and, where they are defined, MMCS is at least 0.99
+    and ML2R lies in 0.9 to 1.1. The live count is reported, and remarked on when it differs, but decides
+    nothing: it also sees subcomponents that no probe needs.
     """
     failures = {name: tuple(failed) for name, e in evidence.items() if (failed := _failures(e))}
     judged = [name for name, e in evidence.items() if e.kind is not None]

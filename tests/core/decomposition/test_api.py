@@ -115,3 +115,9 @@ def test_modules_with_other_positions_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"'body' and 'head' see different positions, \(8, 5\) and \(8,\)"):
         decompose(Pooling(), [torch.randn(8, 5, 4)], settings("body", "head"), out=tmp_path)
+
+
+def test_a_model_in_half_precision_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'head' is torch.bfloat16.*model.float\(\)"):
+        decompose(SmallCNN().bfloat16(), [torch.randn(4, 1, 8, 8)], settings("head"), out=tmp_path)
+    assert not list((tmp_path / "runs").glob("*"))
