@@ -27,9 +27,9 @@ from core import native
 from core.components.component_model import ComponentModel
 from core.decomposition.null_rows import Batch, fold_null_rows, zero_rows_are_null
 from core.decomposition.settings import DecompositionSettings
-from core.decomposition.start import build_model
+from core.decomposition.start import build_model, largest_product
 from core.decomposition.step import Stepper
-from core.devices import Precision, choose_threads, thread_count
+from core.devices import Precision, choose_threads, resolve_precision, thread_count
 from core.recipes.registry import build_recipe
 from core.targets.load import load_target
 from core.targets.residual_mlp import ResidualMLP
@@ -121,15 +121,18 @@ class Contender:
 
 
 def compare(name: str, seconds: float, root: Path) -> tuple[float, float, float]:
-    """Median milliseconds of our step, of the eager one in float32 and in bf16."""
+    """Median milliseconds of our step in the precision a run chooses, of the eager one in float32 and in bf16."""
     settings = build_recipe(name)
     assert settings.target is not None
     target = load_target(settings.target, settings.seed, root)
     contenders = []
-    sides: tuple[tuple[Precision, bool], ...] = (("fp32", False), ("fp32", True), ("bf16", True))
+    model = build_model(settings, target, torch.device("cpu"))
+    own = resolve_precision("auto", torch.device("cpu"), largest_product(model, settings))
+    model.detach()
+    sides: tuple[tuple[Precision, bool], ...] = ((own, False), ("fp32", True), ("bf16", True))
     for precision, plain in sides:
-        own = replace(target, model=_copy(target.model, plain))
-        contenders.append(Contender(settings, own, precision, plain))
+        copied = replace(target, model=_copy(target.model, plain))
+        contenders.append(Contender(settings, copied, precision, plain))
     end = perf_counter() + seconds
     while perf_counter() < end or len(contenders[0].times) < 8:
         for contender in contenders:

@@ -117,7 +117,7 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
         if resumed:
             precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
         else:
-            precision = resolve_precision(request.precision, device, _largest_matmul(model, settings))
+            precision = resolve_precision(request.precision, device, largest_product(model, settings))
             threads = choose_threads(batch_size, sum(site.C for site in model.sites.values()))
             warm_start = request.warm_start
         if precision not in get_args(Precision):
@@ -265,7 +265,8 @@ def check_evaluation(target: Target, settings: DecompositionSettings) -> None:
                 )
 
 
-def _largest_matmul(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
+def largest_product(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
+    """Rows, inner size and columns of the largest matrix product of a step, which decides the precision."""
     sites = [site for site in model.sites.values() if site.kind != "embedding"]
     widths = [(site.d_in, site.C) for site in sites] + [(site.C, site.d_out) for site in sites]
     inner, columns = max(widths, key=lambda pair: pair[0] * pair[1], default=(0, 0))
