@@ -121,7 +121,7 @@ class Contender:
 
 
 def compare(name: str, seconds: float, root: Path) -> tuple[float, float, float]:
-    """Median milliseconds of our step in the precision a run chooses, of the eager one in float32 and in bf16."""
+    """Median milliseconds: our step in the precision a run chooses, the eager one in float32 and bf16."""
     settings = build_recipe(name)
     assert settings.target is not None
     target = load_target(settings.target, settings.seed, root)
