@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST_NAMES = 20
+
 
 class SpdError(Exception):
     """Something went wrong while doing what was asked (exit code 1).
@@ -31,9 +33,11 @@ class Interrupted(SpdError):
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
-    """A phrase that offers the names closest to `name`, or all of them when none is close."""
+    """A phrase that offers the names closest to `name`, or the known ones (twenty at most) when none is."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    close = sorted(get_close_matches(name, known, n=3, cutoff=0.55))
     if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(known)}."
+        *others, last = close
+        return f"Did you mean {', '.join(others)} or {last}?" if others else f"Did you mean {last}?"
+    more = f" and {len(known) - _MOST_NAMES} more" if len(known) > _MOST_NAMES else ""
+    return f"Known: {', '.join(known[:_MOST_NAMES])}{more}."

@@ -51,7 +51,7 @@ def parse_settings(kind: type[S], data: Any, source: str) -> S:
             of them are listed, one a line.
     """
     if not isinstance(data, dict):
-        raise UsageError(f"{source}: expected a mapping of settings, got {type(data).__name__}.")
+        raise UsageError(f"{source}: expected a mapping of settings, got {_kind_of(data)}.")
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -69,9 +69,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path} is not valid YAML: {error}.") from error
+        raise UsageError(f"{path} is not valid YAML: {_yaml_problem(error)}.") from error
     if not isinstance(data, dict):
-        raise UsageError(f"{path}: expected a mapping of settings, got {type(data).__name__}.")
+        raise UsageError(f"{path}: expected a mapping of settings, got {_kind_of(data)}.")
     return data
 
 
@@ -119,6 +119,21 @@ for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver("tag:yaml.org,2002:float", _SHORT_FLOAT, list("-+0123456789"))
 
 
+def _yaml_problem(error: Exception) -> str:
+    """Where and why a text is not YAML, in one line."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', None) or error}"
+
+
+def _kind_of(data: Any) -> str:
+    """What a YAML document is, when it is not a mapping."""
+    if data is None:
+        return "nothing"
+    return {str: "text", list: "a list", bool: "true or false"}.get(type(data), "a number")
+
+
 def _copy(data: Any) -> Any:
     if isinstance(data, dict):
         return {key: _copy(value) for key, value in data.items()}
@@ -149,7 +164,7 @@ def _assign(data: dict[str, Any], path: str, value: Any, item: str) -> None:
 
 def _locate(container: Any, path: str, walked: list[str], item: str) -> tuple[Any, str]:
     """The key or index that `path` begins with in `container`, and what follows it."""
-    where = ".".join(walked) or "the settings"
+    where = ".".join(walked) or "the top level"
     first, _, rest = path.partition(".")
     if isinstance(container, dict):
         # Keys such as the module pattern "layers.*.mlp" hold dots themselves: the longest fit counts.

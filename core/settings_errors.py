@@ -10,6 +10,19 @@ from core.errors import nearest_names
 
 _LONGEST_VALUE = 60
 
+_WANTED = {
+    "int_": "must be a whole number",
+    "float_": "must be a number",
+    "bool_": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_": "must be a mapping",
+    "too_short": "must not be empty",
+}
+"""What to say for pydantic's kinds of problems, by how their names begin."""
+
 
 def explain(error: ValidationError, kind: type[BaseModel], source: str) -> str:
     """All problems found while validating into `kind`, one a line, each with what is allowed there."""
@@ -27,11 +40,32 @@ def _line(item: dict[str, Any], kind: type[BaseModel]) -> str:
         return f"{shown!r} is missing and has no default."
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _tag_line(item, shown)
-    value = repr(item["input"])
+    value = _as_yaml(item["input"])
     if len(value) > _LONGEST_VALUE:
         value = value[:_LONGEST_VALUE] + "..."
-    reason = str(item["msg"]).removeprefix("Value error, ").removesuffix(".")
-    return f"{shown} = {value}: {reason}."
+    return f"{shown} = {value}: {_reason(item, types_here)}."
+
+
+def _reason(item: dict[str, Any], types_here: list[Any]) -> str:
+    """What is allowed there, in words of YAML and not of Python."""
+    kind = item["type"]
+    if kind in ("model_type", "model_attributes_type") and (names := _field_names(types_here)):
+        return f"must be a mapping with the keys {', '.join(names)}"
+    for beginning, words in _WANTED.items():
+        if kind.startswith(beginning):
+            return words
+    return (
+        str(item["msg"])
+        .removeprefix("Value error, ")
+        .removesuffix(".")
+        .replace("Input should be", "must be", 1)
+    )
+
+
+def _as_yaml(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def _tag_line(item: dict[str, Any], shown: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from core.errors import SpdError
+from core.errors import Interrupted, SpdError
 from spd_cli import report
 from spd_cli.commands import decompose, runs
 
@@ -55,11 +55,14 @@ def run(arguments: list[str]) -> int:
         if finished.code == 130:  # what Typer makes of Ctrl-C
             report.talk("stopped.")
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    except Interrupted as stopped:  # as asked: no error
+        report.talk(str(stopped))
+        return stopped.exit_code
     except SpdError as error:
         report.error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        report.error("stopped.")
+        report.talk("stopped.")
         return 130
     except Exception as error:
         report.error(_crash_message(error))

@@ -4,11 +4,13 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+from core.errors import SpdError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,7 +139,8 @@ class Report:
 
 def result(text: str) -> None:
     """One line of a result, on stdout."""
-    print(text, flush=True)
+    with _stdout():
+        print(text, flush=True)
 
 
 def result_json(value: Any) -> None:
@@ -161,12 +164,14 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: s
         table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    _stdout_console().print(table)
+    with _stdout():
+        _stdout_console().print(table)
 
 
 def talk(text: str) -> None:
     """One line that is not a result, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by `2>&-`; print would then fall back to stdout
+        print(text, file=sys.stderr, flush=True)
 
 
 def error(text: str) -> None:
@@ -196,14 +201,29 @@ def duration(seconds: float) -> str:
 
 
 def _is_terminal() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _stdout_console() -> "Console":
     from rich.console import Console
 
     # A pipe has no width; a table that is read by a program or a file must not be folded at 80.
-    return Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console() if terminal else Console(width=200, no_color=True)
+
+
+@contextmanager
+def _stdout() -> Iterator[None]:
+    """Says so when a result cannot be written; a reader that has gone (`| head`) is left to Typer."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as failed:
+        reason = failed.strerror or str(failed)
+        raise SpdError(
+            f"cannot write the result to standard output: {reason}.", "Send it elsewhere."
+        ) from failed
 
 
 def _new_bar() -> "Progress":

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.components.component_model import ComponentModel
 from core.components.factored import dense
@@ -32,7 +32,7 @@ from core.devices import (
     thread_count,
 )
 from core.errors import Interrupted, SpdError, UsageError, nearest_names
-from core.runs.catalogue import find_resumable, resolve_run
+from core.runs.catalogue import find_resumable, find_running, resolve_run
 from core.runs.directory import RunDirectory, new_run_id, runs_folder
 from core.runs.files import ensure_writable, new_folder, write_json, write_text
 from core.runs.lock import RunLock
@@ -109,8 +109,10 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     resumed = _find_resumed(request)
     # Another device would draw other noise, so a resumed run stays on its own unless told otherwise.
     device = resolve_device(resumed[1].device if resumed and request.device == "auto" else request.device)
+    if request.warm_start and not resumed:
+        resolve_run(request.root, request.warm_start)  # a wrong name is told before a target is trained
     target = request.target or _load_target(request, observer)
-    check_evaluation(target, settings)
+    check_evaluation(target.model, settings)
     model = build_model(settings, target, device, request.output)
     with _given_back(model):
         batch_size = settings.training.batch_size
@@ -231,7 +233,13 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
             observer.message(f"target {progress.phase}: {progress.note}")
 
     with thread_count(1):  # toy targets are too small for a second thread, and come out the same anywhere
-        return load_target(settings.target, settings.seed, request.root, report)
+        return load_target(
+            settings.target,
+            settings.seed,
+            request.root,
+            report,
+            check=lambda model: check_evaluation(model, settings),  # before minutes of training, not after
+        )
 
 
 def _check_float32(model: ComponentModel) -> None:
@@ -243,13 +251,13 @@ def _check_float32(model: ComponentModel) -> None:
             )
 
 
-def check_evaluation(target: Target, settings: DecompositionSettings) -> None:
+def check_evaluation(model: nn.Module, settings: DecompositionSettings) -> None:
     """Refuse evaluation settings that name modules which are not decomposed.
 
     Raises:
         UsageError: an answer, feature weight or group that fits no module, or a group that is no pattern.
     """
-    names = list(match_modules(target.model, settings.components))
+    names = list(match_modules(model, settings.components))
     settings.evaluation.solution.check(names)
     for name in settings.evaluation.feature_weights:
         if name not in names:
@@ -277,15 +285,24 @@ def _find_resumed(request: RunRequest) -> tuple[RunDirectory, Manifest] | None:
     if request.resume_run is not None:
         found = resolve_run(request.root, request.resume_run)
         if found.status == "finished":
-            raise UsageError(f"run {found.run_id} is finished; there is nothing to resume.")
+            raise UsageError(
+                f"run {found.run_id} is finished; there is nothing to resume.",
+                f"`spd runs show {found.run_id}` shows it; leave --resume out for a new run of its settings.",
+            )
         return found.directory, found.manifest
     if not request.resume:
         return None
-    found = find_resumable(request.root, request.settings.digest(), request.settings.seed)
+    digest, seed = request.settings.digest(), request.settings.seed
+    found = find_resumable(request.root, digest, seed)
+    if found is None and (running := find_running(request.root, digest, seed)) is not None:
+        raise UsageError(
+            f"run {running.run_id} of these settings is still running ({running.reason}).",
+            "Wait for it, stop it first, or leave --resume out to start another.",
+        )
     if found is None:
         raise UsageError(
             f"no unfinished run of {request.settings.recipe} with these settings and seed "
-            f"{request.settings.seed} under {request.root}.",
+            f"{seed} under {request.root}.",
             "Leave --resume out to start one, or name a run: spd runs list.",
         )
     return found.directory, found.manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import SpdError, UsageError, nearest_names
 from core.runs.directory import RunDirectory, runs_folder
 from core.runs.lock import lock_holder
-from core.runs.manifest import Manifest, Status, actual_status
+from core.runs.manifest import Manifest, Status, actual_status, this_process
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,31 @@ def delete_run(root: Path, reference: str, force: bool = False) -> RunEntry:
 def find_resumable(root: Path, settings_digest: str, seed: int | None = None) -> RunEntry | None:
     """The newest unfinished run of these settings (and this seed) that nobody works on; else None."""
     for run in list_runs(root):
-        same = run.manifest.settings_digest == settings_digest and seed in (None, run.manifest.seed)
-        if same and run.status in ("interrupted", "failed") and lock_holder(run.directory) is None:
+        unfinished = run.status in ("interrupted", "failed")
+        if unfinished and _is_of(run, settings_digest, seed) and lock_holder(run.directory) is None:
             return run
     return None
+
+
+def find_running(root: Path, settings_digest: str, seed: int | None = None) -> RunEntry | None:
+    """The newest run of these settings (and this seed) that a process works on now; else None."""
+    for run in list_runs(root):
+        if run.status == "running" and _is_of(run, settings_digest, seed):
+            return run
+    return None
+
+
+def find_run_of_this_process(root: Path) -> RunEntry | None:
+    """The newest run under `root` that this process works on or last worked on; else None."""
+    ours = this_process()
+    for run in list_runs(root):
+        if all(getattr(run.manifest, name) == value for name, value in ours.items()):
+            return run
+    return None
+
+
+def _is_of(run: RunEntry, settings_digest: str, seed: int | None) -> bool:
+    return run.manifest.settings_digest == settings_digest and seed in (None, run.manifest.seed)
 
 
 def _scan(root: Path) -> tuple[list[RunEntry], dict[str, str]]:

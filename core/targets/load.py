@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.errors import UsageError
 from core.runs.files import ensure_writable
@@ -28,12 +28,19 @@ class _Plan:
     ties: tuple[tuple[str, str], ...]
 
 
-def load_target(settings: TargetSettings, seed: int, out_dir: Path, report: ReportFn | None = None) -> Target:
+def load_target(
+    settings: TargetSettings,
+    seed: int,
+    out_dir: Path,
+    report: ReportFn | None = None,
+    check: Callable[[nn.Module], object] | None = None,
+) -> Target:
     """The target of these settings and this seed, trained at most once per output folder.
 
     A target that fails its quality check is reported and another trained from the next derived seed.
     `report` hears of every hundredth of an attempt, of each verdict, and of a target found in the cache.
-    Settings that name imported weights are never trained.
+    Settings that name imported weights are never trained. `check` sees the model before it is trained or
+    read, and may raise: what does not suit its modules is then refused at once, with nothing on disk.
 
     Raises:
         UsageError: the weights were imported and are not in `out_dir`.
@@ -44,6 +51,8 @@ def load_target(settings: TargetSettings, seed: int, out_dir: Path, report: Repo
     digest = target_digest(settings, seed)
     folder = target_folder(out_dir, settings.kind, digest)
     model = plan.task.build(seed)
+    if check is not None:
+        check(model)
     steps = settings.training.steps
     if folder.exists():
         quality = restore(folder, model, settings, seed)

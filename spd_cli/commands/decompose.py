@@ -1,18 +1,18 @@
 """`spd decompose`: from a recipe, a settings file or an earlier run to a finished run."""
 
-import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import Interrupted, UsageError, nearest_names
+from core.errors import Interrupted, UsageError
 from spd_cli import options, report
+from spd_cli.sources import Source, command_to_resume, find_source
+from spd_cli.summary import print_summary
 
 if TYPE_CHECKING:
-    from core.decomposition.settings import DecompositionSettings
+    from core.decomposition.start import RunRequest
 
 SourceArgument = Annotated[
     str | None,
@@ -60,85 +60,64 @@ def decompose(
     root = output_root(out)
     changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     with report.working("loading", quiet):
-        chosen = _choose(source, changes, root)
+        chosen = find_source(source, changes, root)
     if print_settings:
         from core.settings import to_yaml
 
         report.result(to_yaml(chosen.settings).rstrip())
         return
-    if resume and chosen.run and changes:
-        raise UsageError(
-            f"run {chosen.run} is resumed with its own settings; --set and --seed cannot change them.",
-            "Leave them out, or leave --resume out to start a new run.",
-        )
-    with report.Report(quiet) as observer:
-        from core.decomposition.start import RunRequest, start_run
+    if resume:
+        _check_resumable(chosen, changes, warm_start)
+    from core.decomposition.start import RunRequest
 
-        request = RunRequest(
-            settings=chosen.settings,
-            root=root,
-            device=device,
-            precision=precision,
-            resume=resume and chosen.run is None,
-            resume_run=chosen.run if resume else None,
-            warm_start=warm_start,
-            wandb_project=wandb,
-            command=("spd", *sys.argv[1:]),
-        )
-        try:
-            summary = start_run(request, observer).summary
-        except Interrupted as stopped:
-            given = {"--device": device, "--precision": precision, "--out": out, "--wandb": wandb}
-            command = _resume_command(chosen, root, given)
-            raise Interrupted(stopped.message, f"Go on with: {command}") from stopped
+    request = RunRequest(
+        settings=chosen.settings,
+        root=root,
+        device=device,
+        precision=precision,
+        resume=resume and chosen.run is None,
+        resume_run=chosen.run if resume else None,
+        warm_start=warm_start,
+        wandb_project=wandb,
+        command=("spd", *sys.argv[1:]),
+    )
+    flags = {"--device": device, "--precision": precision, "--out": out, "--wandb": wandb}
+    summary = _run(request, chosen, flags, quiet)
     if as_json:
         report.result_json(summary)
     else:
-        _print_summary(summary)
+        print_summary(summary)
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """What the user named: settings, and the run they are of when it was one."""
-
-    source: str
-    settings: "DecompositionSettings"
-    run: str | None = None
-
-
-def _choose(source: str, changes: list[str], root: Path) -> _Chosen:
-    from core.recipes.registry import build_recipe, recipe_names
-    from core.runs.catalogue import is_run_path, list_runs, resolve_run
-
-    recipes = [recipe.name for recipe in recipe_names()]
-    file = Path(source)
-    if source in recipes:
-        return _Chosen(source, _changed(build_recipe(source), changes, source))
-    if file.suffix in (".yaml", ".yml") or file.is_file():
-        return _Chosen(source, _changed(_read(file), changes, source))
-    if is_run_path(source) or source == "latest" or source.startswith(("s-", "wandb:")):
-        run = resolve_run(root, source).directory
-        return _Chosen(source, _changed(_read(run.settings), changes, source), str(run.path))
-    known = [*recipes, *(entry.run_id for entry in list_runs(root))]
-    raise UsageError(
-        f"{source!r} is neither a recipe nor a settings file nor a run.", nearest_names(source, known)
-    )
+def _check_resumable(source: Source, changes: list[str], warm_start: str | None) -> None:
+    if source.run and changes:
+        raise UsageError(
+            f"run {Path(source.run).name} goes on with its own settings; --set and --seed cannot change it.",
+            "Leave them out, or leave --resume out to start a new run.",
+        )
+    if warm_start:
+        raise UsageError(
+            f"--warm-start {warm_start} begins a new run, --resume goes on with an old one.",
+            "Give one of them.",
+        )
 
 
-def _read(path: Path) -> "DecompositionSettings":
-    from core.decomposition.settings import settings_from
-    from core.settings import read_yaml
+def _run(request: "RunRequest", source: Source, flags: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    """Do the work; when the user stops it, the message ends with the command that goes on."""
+    from core.decomposition.start import start_run
 
-    return settings_from(read_yaml(path), str(path))
-
-
-def _changed(settings: "DecompositionSettings", changes: list[str], source: str) -> "DecompositionSettings":
-    from core.decomposition.settings import settings_from
-    from core.settings import apply_overrides, to_plain
-
-    if not changes:
-        return settings
-    return settings_from(apply_overrides(to_plain(settings), changes), f"{source} with --set")
+    try:
+        with report.Report(quiet) as observer:
+            return start_run(request, observer).summary
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        command = command_to_resume(source, request.root, flags)
+        if isinstance(stopped, Interrupted):
+            message = stopped.message
+        elif command:
+            message = "stopped at once; what was done since the last checkpoint is lost."
+        else:
+            message = "stopped before the run began. The same command begins again."
+        raise Interrupted(message, f"Go on with: {command}" if command else None) from stopped
 
 
 def _list_recipes(as_json: bool) -> None:
@@ -150,35 +129,3 @@ def _list_recipes(as_json: bool) -> None:
         return
     rows = [(r.name, report.duration(60 * r.minutes), r.summary) for r in recipes]
     report.result_table(("recipe", "time on 2 cores", "what it is"), rows)
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    columns = {
-        "live": summary["live_components"],
-        "identity error": summary["identity_ci_error"],
-        "MMCS": summary["mmcs"],
-        "ML2R": summary["ml2r"],
-    }
-    shown = {title: values for title, values in columns.items() if values}
-    rows = [
-        (module, *(values.get(module) for values in shown.values())) for module in summary["live_components"]
-    ]
-    verdict = summary.get("verdict") or {}
-    report.result_table(("module", *shown), rows, title=verdict.get("headline"))
-    for name, sentence in verdict.items():
-        if name != "headline":
-            report.result(f"{name}: {sentence}")
-    took = report.duration(summary["seconds"])
-    report.result(f"run {summary['run_id']}, {summary['steps']} steps in {took}: {summary.get('path', '')}")
-
-
-def _resume_command(chosen: _Chosen, root: Path, given: dict[str, Any]) -> str:
-    """The command that goes on with the run that was stopped just now."""
-    from core.runs.catalogue import find_resumable
-
-    stopped = find_resumable(root, chosen.settings.digest(), chosen.settings.seed)
-    name = stopped.run_id if stopped else chosen.source
-    flags = [
-        text for flag, value in given.items() if value not in (None, "auto") for text in (flag, str(value))
-    ]
-    return shlex.join(["spd", "decompose", name, "--resume", *flags])

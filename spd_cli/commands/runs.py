@@ -1,5 +1,7 @@
 """`spd runs`: list, show, delete, pull and import runs."""
 
+import shlex
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,13 +53,12 @@ def show(
         checkpoints = directory.checkpoint_steps()
         report.result_json({**_described(found), "checkpoints": checkpoints, "summary": summary})
         return
-    for name, value in _described(found).items():
-        if value not in (None, [], {}, ""):
-            report.result(f"{name:18} {_text(value)}")
-    report.result(f"{'checkpoints':18} {', '.join(map(str, directory.checkpoint_steps())) or 'none'}")
+    for name, value in _told(found).items():
+        if value not in (None, ""):
+            report.result(f"{name:18} {value}")
     for name, value in (summary or {}).items():
         if name in ("recovered", "live_components", "identity_ci_error", "mmcs", "ml2r", "losses"):
-            report.result(f"{name:18} {_text(value)}")
+            report.result(f"{name.replace('_', ' '):18} {_text(value)}")
     if summary and summary.get("verdict"):
         report.result(f"{'verdict':18} {summary['verdict']['headline']}")
 
@@ -135,16 +136,48 @@ def _described(run: "RunEntry") -> dict[str, Any]:
     }
 
 
+def _told(run: "RunEntry") -> dict[str, str | None]:
+    """What a person wants to know of a run; `--json` has everything."""
+    manifest = run.manifest
+    machine = (manifest.host, manifest.device, manifest.precision, f"threads {manifest.threads}")
+    status = run.status if run.status in ("finished", "running") else f"{run.status}: {run.reason}"
+    unfinished = run.status in ("interrupted", "failed")
+    return {
+        "run": run.run_id,
+        "path": str(run.directory.path),
+        "status": status,
+        "go on with": f"spd decompose {run.run_id} --resume" if unfinished else None,
+        "recipe": manifest.recipe,
+        "seed": str(manifest.seed),
+        "command": shlex.join(manifest.command),
+        "imported from": manifest.imported_from,
+        "warm start": manifest.warm_start,
+        "started": _local(manifest.created),
+        "resumed": ", ".join(map(_local, manifest.resumed)),
+        "step": f"{manifest.step} of {manifest.steps}",
+        "checkpoints": ", ".join(map(str, run.directory.checkpoint_steps())) or None,
+        "took": report.duration(manifest.seconds),
+        "computed on": ", ".join(machine),
+        "versions": _text(manifest.versions),
+        "commit": manifest.commit,
+        "Weights & Biases": manifest.wandb_url or manifest.wandb_id,
+    }
+
+
+def _local(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def _row(run: "RunEntry") -> tuple[Any, ...]:
     manifest = run.manifest
     return (
         run.run_id,
-        manifest.recipe or "",
+        manifest.recipe or ("imported" if manifest.imported_from else ""),
         manifest.seed,
         run.status,
         f"{manifest.step}/{manifest.steps}",
         report.duration(manifest.seconds),
-        manifest.created.astimezone().strftime("%Y-%m-%d %H:%M"),
+        _local(manifest.created),
     )
 
 

@@ -23,3 +23,8 @@ def test_close_names_are_offered() -> None:
 
 def test_without_a_close_name_all_are_listed() -> None:
     assert nearest_names("zzz", ["beta", "alpha"]) == "Known: alpha, beta."
+
+
+def test_several_close_names_and_many_names_read_well() -> None:
+    assert nearest_names("mlp", ["mlp3", "mlp1", "mlp2"]) == "Did you mean mlp1, mlp2 or mlp3?"
+    assert nearest_names("zzz", [f"run{n:02}" for n in range(25)]).endswith("run19 and 5 more.")

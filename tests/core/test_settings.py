@@ -112,6 +112,31 @@ def test_own_checks_speak_in_their_own_words() -> None:
     assert "13 brings bad luck" in problem({"shape": {"kind": "square", "side_length": 13}})
 
 
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ({"steps": None}, "file.yaml: steps = null: must be a whole number."),
+        ({"steps": 1.5}, "file.yaml: steps = 1.5: must be a whole number."),
+        ({"learning_rate": "1e-3x"}, "file.yaml: learning_rate = '1e-3x': must be a number."),
+        ({"pens": 5}, "file.yaml: pens = 5: must be a list."),
+        ({"optional": 5}, "file.yaml: optional = 5: must be a mapping with the keys"),
+    ],
+)
+def test_wrong_types_are_told_in_words_of_yaml(data: dict[str, Any], line: str) -> None:
+    assert problem(data).startswith(line)
+
+
+def test_a_file_that_is_not_yaml_is_told_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("a: 1\n\tb: 2\n")
+    with pytest.raises(UsageError, match=r"line 2, column 1: found character") as caught:
+        read_yaml(file)
+    assert len(str(caught.value).splitlines()) == 1
+    file.write_text("")
+    with pytest.raises(UsageError, match="got nothing"):
+        read_yaml(file)
+
+
 def test_settings_must_be_a_mapping() -> None:
     with pytest.raises(UsageError, match="expected a mapping"):
         parse_settings(Drawing, ["steps"], "file.yaml")

@@ -100,19 +100,23 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "words"),
     [
-        (UsageError("bad.", "Do this."), 2),
-        (SpdError("bad.", "Do this."), 1),
-        (Interrupted("bad.", "Do this."), 130),
+        (UsageError("bad.", "Do this."), 2, "error: bad. Do this.\n"),
+        (SpdError("bad.", "Do this."), 1, "error: bad. Do this.\n"),
+        (Interrupted("stopped.", "Do this."), 130, "stopped. Do this.\n"),
     ],
 )
 def test_our_errors_are_told_in_one_line(
-    error: SpdError, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: SpdError,
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert failing(monkeypatch, error) == code
     told = capsys.readouterr()
-    assert told.err == "error: bad. Do this.\n" and told.out == ""
+    assert told.err == words and told.out == ""
 
 
 def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,6 +142,30 @@ def test_unexpected_errors_are_told_even_without_a_place_for_the_file(
     monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
     assert failing(monkeypatch, ZeroDivisionError("by nought")) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "words"), [("/dev/full", 1, "cannot write the result"), ("&-", 0, "")]
+)
+def test_a_result_nobody_can_take_is_no_fault_of_ours(
+    stdout: str, code: int, words: str, tmp_path: Path
+) -> None:
+    for arguments in ("--list", "--list --json"):
+        script = f"{sys.executable} -m spd_cli decompose {arguments} >{stdout}"
+        environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == code and words in done.stderr and "fault" not in done.stderr
+
+
+def test_a_closed_stderr_sends_no_talk_to_stdout(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m spd_cli runs list 2>&-"
+    environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_closed_pipe_is_no_crash(tmp_path: Path) -> None:

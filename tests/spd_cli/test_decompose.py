@@ -16,7 +16,7 @@ from core.errors import Interrupted
 from core.recipes.registry import build_recipe, recipe_names
 from core.runs.directory import RunDirectory
 from core.runs.files import write_text
-from core.runs.manifest import new_manifest
+from core.runs.manifest import Manifest, new_manifest
 from core.settings import to_yaml
 from spd_cli import app
 
@@ -42,7 +42,7 @@ class Core:
     """Stands in for the work: keeps what was asked for."""
 
     requests: list[RunRequest] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def start_run(self, request: RunRequest, observer: start.Observer) -> Any:
         self.requests.append(request)
@@ -203,3 +203,25 @@ def test_after_ctrl_c_the_message_is_the_command_that_resumes(spd: Call, core: C
     assert app.run(command[1:]) == 0
     assert core.requests[-1].resume_run == str(run.path)
     assert core.requests[-1].wandb_project == "my toys"
+
+
+def test_a_second_ctrl_c_names_the_resume_command_too(spd: Call, core: Core, tmp_path: Path) -> None:
+    core.error = KeyboardInterrupt()
+    code, _, err = spd("tms_5-2")
+    assert code == 130 and "before the run began" in err and "--resume" not in err
+    make_run(tmp_path, "s-00000001", "interrupted")
+    code, _, err = spd("tms_5-2")
+    assert code == 130 and "spd decompose s-00000001 --resume" in err and "error" not in err
+
+
+def test_the_resume_command_names_our_own_run_not_a_newer_one(spd: Call, core: Core, tmp_path: Path) -> None:
+    make_run(tmp_path, "s-00000001", "interrupted")
+    newer = make_run(tmp_path, "s-00000002", "interrupted")
+    Manifest.read(newer.manifest).update(pid=2**22 + 1).write(newer.manifest)
+    core.error = Interrupted("stopped at step 5 of 10.")
+    assert "spd decompose s-00000001 --resume" in spd("tms_5-2")[2]
+
+
+def test_resume_and_warm_start_exclude_each_other(spd: Call, core: Core) -> None:
+    code, _, err = spd("tms_5-2", "--resume", "--warm-start", "latest")
+    assert code == 2 and "Give one of them" in err and core.requests == []

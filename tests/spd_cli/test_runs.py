@@ -91,6 +91,12 @@ def test_show(spd: Call, root: Path, reference: str, monkeypatch: pytest.MonkeyP
     assert code == 0 and "recovered" in out and "linear1 0.9999" in out
 
 
+def test_show_of_an_unfinished_run_says_how_to_go_on(spd: Call) -> None:
+    out = spd("show", "s-00000001")[1]
+    assert "spd decompose s-00000001 --resume" in out and "50 of 100" in out
+    assert "--resume" not in spd("show", "s-00000000")[1]
+
+
 def test_show_latest_and_recipe(spd: Call) -> None:
     assert json.loads(spd("show", "latest", "--json")[1])["run_id"] == "s-00000002"
     assert json.loads(spd("show", "tms_5-2", "--json")[1])["summary"] is None

@@ -49,6 +49,24 @@ def test_settings_that_make_no_sense_leave_nothing_behind(
     assert nothing_left(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"components": {"modules": [{"pattern": "liner*", "C": 6}]}},
+        {"evaluation": {"groups": {"all": ["liner"]}}},
+        {"evaluation": {"feature_weights": {"liner1": "inputs"}}},
+    ],
+)
+def test_names_that_fit_no_module_are_refused_before_a_target_is_trained(
+    run_tiny: Callable[..., RunResult], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match="liner"):
+        run_tiny(root=tmp_path / "out", changes=change)
+    with pytest.raises(UsageError, match="no runs"):
+        run_tiny(root=tmp_path / "out", warm_start="s-nowhere")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_asked_for_and_absent(run_tiny: Callable[..., RunResult], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no CUDA device"):

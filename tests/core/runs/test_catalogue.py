@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from core.errors import UsageError
-from core.runs.catalogue import delete_run, find_resumable, list_runs, open_run, resolve_run, unreadable_runs
+from core.runs.catalogue import (
+    delete_run,
+    find_resumable,
+    find_run_of_this_process,
+    find_running,
+    list_runs,
+    open_run,
+    resolve_run,
+    unreadable_runs,
+)
 from core.runs.directory import RunDirectory
 from core.runs.lock import RunLock
 from core.runs.manifest import new_manifest
@@ -129,3 +138,21 @@ def test_newest_unfinished_run_of_the_same_settings_is_resumed(root: Path) -> No
     with RunLock(RunDirectory(root / "runs" / "s-cc000001")):
         assert found(seed=0) == "s-cc000005"
     assert found(seed=9) is None
+
+
+def test_a_running_run_of_the_same_settings_is_found(root: Path) -> None:
+    assert find_running(root, "d") is None
+    make_run(root, "s-cc000001", 5, "running", seed=1)
+    make_run(root, "s-cc000002", 6, "running", settings_digest="other")
+    assert find_running(root, "d", 0) is None
+    running = find_running(root, "d", 1)
+    assert running is not None and running.run_id == "s-cc000001"
+
+
+def test_the_run_of_this_process_is_told_from_newer_ones(root: Path) -> None:
+    other = make_run(root, "s-cc000001", 5)
+    data = json.loads(other.manifest.read_text())
+    other.manifest.write_text(json.dumps({**data, "process_mark": "boot:1"}))
+    ours = find_run_of_this_process(root)
+    assert ours is not None and ours.run_id == "s-aa000002"
+    assert find_run_of_this_process(root / "absent") is None
