@@ -103,7 +103,7 @@ class WandbMirror:
         # Our own step is the x axis: a resumed run may log a step again, which wandb's own step refuses.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
-        self.url = self._run.url
+        self.url = None if mode == "offline" else self._run.url  # offline there is none, and asking warns
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if self._closed:

@@ -9,15 +9,12 @@ from time import monotonic
 from typing import Any, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.components.component_model import ComponentModel
-from core.components.factored import dense
-from core.components.passes import TargetPass
-from core.components.selection import match_modules
 from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
+from core.decomposition.checks import check_evaluation, check_float32, check_positions
 from core.decomposition.loop import Job, Observer, run_job
-from core.decomposition.metrics.importance_tally import in_group
 from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
 from core.decomposition.null_rows import Batch, zero_rows_are_null
 from core.decomposition.settings import DecompositionSettings, settings_from
@@ -31,7 +28,7 @@ from core.devices import (
     resolve_precision,
     thread_count,
 )
-from core.errors import Interrupted, SpdError, UsageError, nearest_names
+from core.errors import Interrupted, SpdError, UsageError
 from core.runs.catalogue import find_resumable, find_running, resolve_run
 from core.runs.directory import RunDirectory, new_run_id, runs_folder
 from core.runs.files import ensure_writable, new_folder, write_json, write_text
@@ -124,11 +121,11 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
             warm_start = request.warm_start
         if precision not in get_args(Precision):
             raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
-        _check_float32(model)
+        check_float32(model)
         distance = settings.resolved_distance(target.distance)
         stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
         probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
-        _check_positions(model.target_pass(probe))  # fails here where a module never runs
+        check_positions(model.target_pass(probe))  # fails here where a module never runs
         # Once there is a checkpoint, the run it started from is not needed any more.
         if warm_start and not (resumed and resumed[0].latest_checkpoint()):
             warm_start = _warm_start(model, request.root, warm_start)
@@ -242,37 +239,6 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
         )
 
 
-def _check_float32(model: ComponentModel) -> None:
-    for name, site in model.sites.items():
-        if site.target_weight().dtype != torch.float32:
-            raise UsageError(
-                f"the weight of {name!r} is {site.target_weight().dtype}; subcomponents are torch.float32.",
-                "Call model.float() first; --precision bf16 speeds the steps up.",
-            )
-
-
-def check_evaluation(model: nn.Module, settings: DecompositionSettings) -> None:
-    """Refuse evaluation settings that name modules which are not decomposed.
-
-    Raises:
-        UsageError: an answer, feature weight or group that fits no module, or a group that is no pattern.
-    """
-    names = list(match_modules(model, settings.components))
-    settings.evaluation.solution.check(names)
-    for name in settings.evaluation.feature_weights:
-        if name not in names:
-            raise UsageError(
-                f"evaluation.feature_weights: {name!r} is not decomposed.", nearest_names(name, names)
-            )
-    for group, patterns in settings.evaluation.groups.items():
-        for pattern in patterns:
-            if not any([in_group(name, (pattern,)) for name in names]):
-                raise UsageError(
-                    f"evaluation.groups.{group}: {pattern!r} matches no decomposed module.",
-                    f"Modules: {', '.join(names)}.",
-                )
-
-
 def largest_product(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
     """Rows, inner size and columns of the largest matrix product of a step, which decides the precision."""
     sites = [site for site in model.sites.values() if site.kind != "embedding"]
@@ -354,18 +320,6 @@ def _warm_start(model: ComponentModel, root: Path, reference: str) -> str:
     load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
     here = found.directory.path == runs_folder(root) / found.run_id
     return found.run_id if here else str(found.directory.path)
-
-
-def _check_positions(target: TargetPass) -> None:
-    """Refuse modules whose activations have different leading dimensions: they share masks by position."""
-    shapes = {name: tuple(dense(out).shape[:-1]) for name, out in target.outputs.items()}
-    first, positions = next(iter(shapes.items()))
-    for name, shape in shapes.items():
-        if shape != positions:
-            raise UsageError(
-                f"modules {first!r} and {name!r} see different positions, {positions} and {shape}.",
-                "Decompose modules with the same leading dimensions only.",
-            )
 
 
 @contextmanager

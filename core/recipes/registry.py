@@ -24,22 +24,22 @@ class RecipeInfo:
 
 
 _RECIPES = (
-    RecipeInfo("tms_5-2", "superposition of 5 features in 2 dimensions", 0.5, "toy_superposition:tms_5_2"),
+    RecipeInfo("tms_5-2", "superposition of 5 features in 2 dimensions", 0.8, "toy_superposition:tms_5_2"),
     RecipeInfo(
         "tms_5-2-id", "the same with a fixed identity layer between", 1, "toy_superposition:tms_5_2_id"
     ),
     RecipeInfo(
-        "tms_40-10", "superposition of 40 features in 10 dimensions", 6, "toy_superposition:tms_40_10"
+        "tms_40-10", "superposition of 40 features in 10 dimensions", 8, "toy_superposition:tms_40_10"
     ),
     RecipeInfo(
-        "tms_40-10-id", "the same with a fixed identity layer between", 20, "toy_superposition:tms_40_10_id"
+        "tms_40-10-id", "the same with a fixed identity layer between", 30, "toy_superposition:tms_40_10_id"
     ),
     RecipeInfo(
-        "resid_mlp1", "residual MLP, 100 features through 50 neurons in 1 layer", 5, "residual_mlp:resid_mlp1"
+        "resid_mlp1", "residual MLP, 100 features through 50 neurons in 1 layer", 6, "residual_mlp:resid_mlp1"
     ),
-    RecipeInfo("resid_mlp2", "the same spread over 2 layers", 20, "residual_mlp:resid_mlp2"),
-    RecipeInfo("resid_mlp3", "the same spread over 3 layers", 600, "residual_mlp:resid_mlp3"),
-    RecipeInfo("ih", "attention-only transformer with an induction head", 10, "induction:ih"),
+    RecipeInfo("resid_mlp2", "the same spread over 2 layers", 60, "residual_mlp:resid_mlp2"),
+    RecipeInfo("resid_mlp3", "the same spread over 3 layers", 360, "residual_mlp:resid_mlp3"),
+    RecipeInfo("ih", "attention-only transformer with an induction head", 13, "induction:ih"),
 )
 
 
