@@ -46,10 +46,10 @@ class Stepper:
         self.device = device
         self.optimizer = build_optimizer(model, settings.training)
 
-    def measure(self, batch: Batch, step: int, purpose: str = "train") -> StepResult:
+    def measure(self, batch: Batch, step: int) -> StepResult:
         """All losses on one batch, with gradients."""
         with autocast(self.device, self.precision):
-            context = self.context(batch, step, purpose)
+            context = self.context(batch, step)
             measured = {
                 name: loss.measure(context, name).value for name, loss in self.settings.losses.items()
             }
