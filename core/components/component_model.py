@@ -6,6 +6,7 @@ asks it what to do, and with no pass under way runs as before. `detach` gives th
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -157,7 +158,7 @@ class ComponentModel(nn.Module):
             pre[name] = self.network(name)(reads.float() if isinstance(reads, Tensor) else reads).float()
             jittered = None
             if jitter is not None and settings.sampling == "binomial":
-                key = NoiseKey(jitter.seed, jitter.purpose, (*jitter.indices, i))
+                key = replace(jitter, indices=(*jitter.indices, i))
                 noise = key.uniform(pre[name].shape, pre[name].device)
                 jittered = (1 + JITTER_SCALE) * pre[name] - JITTER_SCALE * noise
             lower[name], upper[name] = squash(pre[name], settings.sigmoid, jittered)

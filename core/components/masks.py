@@ -8,7 +8,7 @@ which is (a * m) U + m_delta * (x delta^T) + bias without ever building the weig
 knows how to `gate` the activations, that is to return a * (m - m_delta).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -74,16 +74,24 @@ class NoiseKey:
     seed: int
     purpose: str
     indices: tuple[int, ...]
+    part: int = 0
+    """Which of the equal parts of the field is drawn: a rank's rows of a batch. On the CPU the parts together
+    are the very field that one rank draws; on a GPU each is a field of its own."""
 
     def value(self) -> int:
         """The 63-bit key of this field."""
         return derive_seed(self.seed, self.purpose, *self.indices)
 
+    def whole(self) -> "NoiseKey":
+        """The same field, undivided: what all ranks draw alike."""
+        return replace(self, part=0)
+
     def uniform(self, shape: torch.Size, device: torch.device) -> Tensor:
-        """Uniform [0, 1) numbers of this field."""
+        """Uniform [0, 1) numbers of this part of the field."""
         if device.type == "cpu":
-            return native.uniform(tuple(shape), self.value())
-        draw = generator(self.seed, self.purpose, *self.indices, device=device)
+            return native.uniform(tuple(shape), self.value(), self.part * shape.numel())
+        parts = (self.part,) if self.part else ()
+        draw = generator(self.seed, self.purpose, *self.indices, *parts, device=device)
         return torch.rand(shape, generator=draw, device=device)
 
 
@@ -104,7 +112,8 @@ class StochasticMask:
         """a * (m - m_delta)."""
         if a.is_cpu and native.usable(self.g) and a.shape == self.g.shape:
             # Activations may be bf16; widening them costs less than a mask in memory.
-            return _NativeGate.apply(a.float(), self.g, self.key.value(), self.delta, self.binomial)
+            offset = self.key.part * self.g.numel()
+            return _NativeGate.apply(a.float(), self.g, (self.key.value(), offset), self.delta, self.binomial)
         return SourceMask(self.g, self.sources(), self.delta).gate(a)
 
     def sources(self) -> ComponentActs:
@@ -115,14 +124,16 @@ class StochasticMask:
 
 class _NativeGate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, a: Tensor, g: Tensor, key: int, delta: Tensor | None, binomial: bool) -> Tensor:
+    def forward(
+        ctx: Any, a: Tensor, g: Tensor, key: tuple[int, int], delta: Tensor | None, binomial: bool
+    ) -> Tensor:
         a, g = a.contiguous(), g.contiguous()
         ctx.save_for_backward(a, g, delta)
         ctx.key, ctx.binomial = key, binomial
-        return native.masked_acts_forward(a, g, key, 0, delta, binomial)
+        return native.masked_acts_forward(a, g, *key, delta, binomial)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         a, g, delta = ctx.saved_tensors
-        grad_a, grad_g = native.masked_acts_backward(a, g, grads[0], ctx.key, 0, delta, ctx.binomial)
+        grad_a, grad_g = native.masked_acts_backward(a, g, grads[0], *ctx.key, delta, ctx.binomial)
         return grad_a, grad_g, None, None, None

@@ -53,6 +53,8 @@ class AdversarialMasks(Settings):
                 loss = frozen.compare(frozen.run(masks)[0]).value
             # A module that cannot reach the output has no gradient; its sources stay.
             gradients = torch.autograd.grad(loss, list(sources.values()), allow_unused=True)
+            if self.scope == "shared_across_batch":
+                gradients = tuple(g if g is None else context.ranks.mean(g) for g in gradients)
             sources = {
                 name: _stepped(source.detach(), gradient, self.step_size)
                 for (name, source), gradient in zip(sources.items(), gradients, strict=True)
@@ -61,12 +63,13 @@ class AdversarialMasks(Settings):
 
     def _initial(self, context: LossContext, name: str, key: tuple[str, int], index: int) -> Tensor:
         width = context.model.sites[name].C + int(context.weight_delta)
+        draw = context.key(f"{key[0]}/adversary", key[1], index)
         positions = context.positions
         if self.scope == "shared_across_batch":
-            positions = torch.Size([1] * len(positions))
+            positions, draw = torch.Size([1] * len(positions)), draw.whole()
         shape = torch.Size((*positions, width))
         if self.init == "random":
-            return context.key(f"{key[0]}/adversary", key[1], index).uniform(shape, context.device)
+            return draw.uniform(shape, context.device)
         return torch.full(shape, float(self.init == "ones"), device=context.device)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.components.component_model import ComponentModel, Importance, TargetPass
 from core.components.masks import NoiseKey
+from core.parallel import SINGLE, Ranks
 from core.shapes import PositionValues
 
 Distance = Literal["mse", "kl"]
@@ -16,7 +17,11 @@ Distance = Literal["mse", "kl"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """A loss as a sum and a count, so that batches, samples and ranks merge exactly."""
+    """A loss as a sum and a count, so that batches, samples and ranks merge exactly.
+
+    Of several ranks each holds its share: the sum of `total` over the sum of `count` is the loss of the whole
+    batch, and the mean of the gradients of `value` is that loss's gradient.
+    """
 
     total: Tensor
     """Scalar sum."""
@@ -57,11 +62,11 @@ class LossContext:
     weight_delta: bool
     """Whether stochastic and adversarial masks carry a mask for the weight delta."""
     n_positions: int
-    """Positions of the whole batch, those that equal rows stand for included."""
+    """Positions of the batch, those that equal rows stand for included."""
     row_weights: PositionValues | None = None
     """How many equal rows of the batch each row stands for (see `core.decomposition.null_rows`)."""
-    world_size: int = 1
-    """Ranks that share the global batch evenly."""
+    ranks: Ranks = SINGLE
+    """The processes that share the batch; everything above is this one's share."""
 
     @property
     def positions(self) -> torch.Size:
@@ -85,7 +90,8 @@ class LossContext:
 
     def key(self, purpose: str, *indices: int) -> NoiseKey:
         """A random field of this step, independent of all others."""
-        return NoiseKey(self.noise.seed, f"{self.noise.purpose}/{purpose}", (*self.noise.indices, *indices))
+        noise = self.noise
+        return NoiseKey(noise.seed, f"{noise.purpose}/{purpose}", (*noise.indices, *indices), self.ranks.rank)
 
     def run(self, masks: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """One masked forward pass: the output and what each replaced module gave."""

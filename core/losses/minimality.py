@@ -69,7 +69,16 @@ class MinimalityLoss(Settings):
         sums = power_sums(u, p, self.eps, context.row_weights)
         if self.beta == 0:
             return sums.sum()
-        return (sums * (1 + self.beta * torch.log2(1 + context.world_size * sums))).sum()
+        ranks = context.ranks
+        if ranks.size == 1:
+            return self._with_frequency(sums)
+        # The logarithm sees the sum over all ranks, which this rank's own part changes one for one.
+        penalty = self._with_frequency(sums + (ranks.sum(sums) - sums.detach()))
+        # As a value it is this rank's share, as a gradient all that this rank contributes.
+        return penalty.detach() / ranks.size + (penalty - penalty.detach())
+
+    def _with_frequency(self, sums: Tensor) -> Tensor:
+        return (sums * (1 + self.beta * torch.log2(1 + sums))).sum()
 
 
 def power_sums(u: ComponentActs, p: float, eps: float, weights: PositionValues | None) -> Tensor:

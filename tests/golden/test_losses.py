@@ -15,6 +15,7 @@ from core.losses.faithfulness import FaithfulnessLoss
 from core.losses.hidden import HiddenActivationsLoss
 from core.losses.minimality import MinimalityLoss
 from core.losses.reconstruction import ImportanceMasks, ReconstructionLoss, StochasticMasks, UnmaskedMasks
+from core.parallel import Ranks
 
 CASES = ["04_losses_mlp", "04_losses_lm"]
 RTOL, ATOL = 1e-4, 1e-5
@@ -91,12 +92,19 @@ def test_faithfulness(component_model: Any, name: str) -> None:
 def test_minimality(component_model: Any, name: str, dtype: torch.dtype) -> None:
     case, model = component_model(name)
     for item in case.data["importance_minimality"]:
-        context = context_of(case, model, progress=item["frac"], world_size=item["world_size"])
+        context = context_of(case, model, progress=item["frac"], ranks=EqualRanks(size=item["world_size"]))
         for site, u in context.importance.upper.items():
             context.importance.upper[site] = u.to(dtype)
         loss = minimality(item)
         assert loss.exponent(context.progress) == pytest.approx(item["effective_p"], rel=1e-6)
         assert value(loss.measure(context, "minimality")) == pytest.approx(item["value"], rel=RTOL), item
+
+
+class EqualRanks(Ranks):
+    """Ranks that all hold the same rows."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.size * tensor.detach()
 
 
 def minimality(item: dict[str, Any]) -> MinimalityLoss:

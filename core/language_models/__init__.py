@@ -1,0 +1,1 @@
+"""Language models: small architectures of our own, and what can be loaded from elsewhere."""

@@ -1,0 +1,1 @@
+"""Text as a model sees it: documents, tokenizers, packed windows of token ids."""
