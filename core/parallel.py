@@ -117,6 +117,8 @@ SINGLE = Ranks()
 def joined_ranks(device: str = "auto") -> Iterator[Ranks]:
     """The group this process was launched into (by torchrun, SLURM's srun or `--dp`); a group of one otherwise.
 
+    They talk through NCCL when they compute on GPUs, through gloo on CPUs.
+    """
     rank, size, local = _launched_as()
     if size == 1:
         yield SINGLE
