@@ -14,10 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from core.components.factored import Activation, Factored, dense
-from core.components.importance import ImportanceSettings, build_network
+from core.components.importance import ImportanceSettings, build_importance_function
+from core.components.importance_function import ModuleWidths
+from core.components.importance_layerwise import LayerwiseFunction
 from core.components.masks import Mask, NoiseKey
 from core.components.passes import Importance, MaskedPass, Recording, TargetPass
-from core.components.selection import IDENTITY_NAME, ComponentsSettings, check_readable, match_modules
+from core.components.selection import (
+    IDENTITY_NAME,
+    ComponentsSettings,
+    check_readable,
+    check_shared_weights,
+    match_modules,
+)
 from core.components.sigmoids import squash
 from core.components.site_forward import linear_forward, masked_forward
 from core.components.subcomponents import (
@@ -36,7 +44,7 @@ JITTER_SCALE = 0.05
 
 
 class ComponentModel(nn.Module):
-    """Subcomponents and importance networks for the modules of one target model."""
+    """Subcomponents and the importance function for the modules of one target model."""
 
     def __init__(
         self,
@@ -53,7 +61,8 @@ class ComponentModel(nn.Module):
         shares the source's parameters. `output` picks the output tensor from what the model returns.
 
         Raises:
-            UsageError: a pattern that matches nothing, two that match one module, an unsupported module.
+            UsageError: a pattern that matches nothing, two that match one module, an unsupported module, an
+                importance function that does not fit, modules that share a weight and are no tie.
         """
         super().__init__()
         # Held in a tuple: the target's parameters are not this module's parameters.
@@ -66,21 +75,15 @@ class ComponentModel(nn.Module):
         self._hooks: list[Any] = []
         counts = match_modules(target, components)
         check_readable(target, counts, importance)
+        check_shared_weights(target, counts, ties)
         self._insert_identities(components)
         self.sites = self._build_sites(counts, dict((tied, source) for source, tied in ties), seed)
         self.subcomponents = nn.ModuleDict({_key(n): site.subcomponents for n, site in self.sites.items()})
-        self.networks = nn.ModuleDict(
-            {
-                _key(name): build_network(
-                    importance,
-                    site.C,
-                    site.d_in,
-                    site.kind == "embedding",
-                    generator(seed, f"init/importance/{name}"),
-                )
-                for name, site in self.sites.items()
-            }
-        )
+        widths = {
+            name: ModuleWidths(site.d_in, site.C, site.kind == "embedding")
+            for name, site in self.sites.items()
+        }
+        self.importance_function = build_importance_function(importance, widths, seed)
         # Module, and the forward of its own that it had (None: that of its class).
         self._wrapped: dict[nn.Module, Any] = {}
         for site in self.sites.values():
@@ -112,12 +115,13 @@ class ComponentModel(nn.Module):
         return list(self.subcomponents.parameters())
 
     def importance_parameters(self) -> list[nn.Parameter]:
-        """All weights of the importance networks."""
-        return list(self.networks.parameters())
+        """All weights of the importance function."""
+        return list(self.importance_function.parameters())
 
     def network(self, name: str) -> nn.Module:
-        """The importance network of one module."""
-        return self.networks[_key(name)]
+        """The importance network of one module, of a function that has one for each."""
+        assert isinstance(self.importance_function, LayerwiseFunction), "this function spans all modules"
+        return self.importance_function.network(name)
 
     def weight_deltas(self) -> dict[str, Tensor]:
         """What the subcomponents of each module leave over."""
@@ -149,13 +153,11 @@ class ComponentModel(nn.Module):
         """
         settings = self.importance_settings
         acts = {name: site.activations(target.inputs[name]) for name, site in self.sites.items()}
-        pre: dict[str, Tensor] = {}
+        # Importances are float32 whatever the products ran in: their powers are summed over the batch.
+        pre = self.importance_function(target.inputs, acts)
         lower: dict[str, Tensor] = {}
         upper: dict[str, Tensor] = {}
         for i, name in enumerate(self.sites):
-            reads = acts[name] if settings.kind == "mlp" else target.inputs[name]
-            # Importances are float32 whatever the products ran in: their powers are summed over the batch.
-            pre[name] = self.network(name)(reads.float() if isinstance(reads, Tensor) else reads).float()
             jittered = None
             if jitter is not None and settings.sampling == "binomial":
                 key = replace(jitter, indices=(*jitter.indices, i))
@@ -271,12 +273,6 @@ class ComponentModel(nn.Module):
             source = sites.get(ties.get(name, ""))
             if source is not None and isinstance(source.subcomponents, Subcomponents):
                 assert torch.equal(source.target_weight(), _weight(kind, module).T), f"{name} is not tied"
-                if counts[name] != source.C:
-                    raise UsageError(
-                        f"modules {source.name!r} and {name!r} share one weight, but have C = {source.C} and "
-                        f"{counts[name]}.",
-                        "Give both the same C.",
-                    )
                 factors: Subcomponents | TiedSubcomponents = TiedSubcomponents(source.subcomponents)
             else:
                 d_in, d_out = site_widths(kind, module)

@@ -54,7 +54,10 @@ class ExplicitMask:
 
 @dataclass(frozen=True)
 class SourceMask:
-    """m = g + (1 - g) r with given sources r; they may need gradients (adversaries)."""
+    """m = g + (1 - g) r with given sources r; they may need gradients (adversaries).
+
+    r may be one row (1 ... C) for all positions, and is then never written out for each.
+    """
 
     g: ComponentActs
     r: ComponentActs
@@ -63,6 +66,8 @@ class SourceMask:
 
     def gate(self, a: ComponentActs) -> ComponentActs:
         """a * (m - m_delta)."""
+        if native.usable_stored(a) and native.usable(self.g) and native.usable(self.r):
+            return _NativeSourceGate.apply(a, self.g, self.r, self.delta)
         m = torch.addcmul(self.r, self.g, 1 - self.r)
         return a * (m if self.delta is None else m - self.delta.unsqueeze(-1))
 
@@ -110,10 +115,9 @@ class StochasticMask:
 
     def gate(self, a: ComponentActs) -> ComponentActs:
         """a * (m - m_delta)."""
-        if a.is_cpu and native.usable(self.g) and a.shape == self.g.shape:
-            # Activations may be bf16; widening them costs less than a mask in memory.
+        if native.usable_stored(a) and native.usable(self.g) and a.shape == self.g.shape:
             offset = self.key.part * self.g.numel()
-            return _NativeGate.apply(a.float(), self.g, (self.key.value(), offset), self.delta, self.binomial)
+            return _NativeGate.apply(a, self.g, (self.key.value(), offset), self.delta, self.binomial)
         return SourceMask(self.g, self.sources(), self.delta).gate(a)
 
     def sources(self) -> ComponentActs:
@@ -137,3 +141,24 @@ class _NativeGate(torch.autograd.Function):
         a, g, delta = ctx.saved_tensors
         grad_a, grad_g = native.masked_acts_backward(a, g, grads[0], *ctx.key, delta, ctx.binomial)
         return grad_a, grad_g, None, None, None
+
+
+class _NativeSourceGate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, g: Tensor, r: Tensor, delta: Tensor | None) -> Tensor:
+        # One row for all positions stays one row; rows for some of them are written out for each.
+        rows = r.reshape(-1) if r.numel() == r.shape[-1] else r.expand_as(g)
+        a, g, rows = a.contiguous(), g.contiguous(), rows.contiguous()
+        delta = None if delta is None else delta.contiguous()
+        ctx.save_for_backward(a, g, rows, delta)
+        ctx.shape = r.shape
+        return native.source_acts_forward(a, g, rows, delta)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, g, rows, delta = ctx.saved_tensors
+        wanted = tuple(ctx.needs_input_grad)
+        grad_a, grad_g, grad_r, grad_delta = native.source_acts_backward(a, g, rows, delta, grads[0], wanted)
+        if grad_r is not None:
+            grad_r = grad_r.view(ctx.shape) if rows.dim() == 1 else grad_r.sum_to_size(ctx.shape)
+        return grad_a, grad_g, grad_r, grad_delta

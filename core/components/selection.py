@@ -1,12 +1,14 @@
 """Which modules of a model are decomposed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
+from core.components.importance_reverse import ReverseResidualImportance, modules_of_blocks
 from core.components.subcomponents import site_kind
 from core.errors import UsageError
 from core.settings import Settings
@@ -74,13 +76,51 @@ def check_readable(target: nn.Module, counts: Iterable[str], importance: Importa
     """Refuse an importance function that cannot read what a chosen module sees.
 
     Raises:
-        UsageError: a network that reads input vectors, on an embedding, which sees token ids.
+        UsageError: a network that reads its module's input vector, on an embedding, which sees token ids;
+            blocks of modules that do not hold every chosen module exactly once.
     """
+    if isinstance(importance, ReverseResidualImportance):
+        modules_of_blocks(importance, counts)
+    if not isinstance(importance, LayerwiseImportance) or importance.kind == "mlp":
+        return
     modules = dict(target.named_modules())
     embeddings = [name for name in counts if isinstance(modules.get(name), nn.Embedding)]
-    if embeddings and importance.kind != "mlp":
+    if embeddings:
         raise UsageError(
             f"importance.kind {importance.kind!r} reads a module's input vector, but {embeddings[0]!r} is an "
             "embedding and sees token ids.",
-            "Use importance.kind mlp, or leave the embedding out.",
+            "Use importance.kind mlp or a global one, or leave the embedding out.",
         )
+
+
+def check_shared_weights(
+    target: nn.Module, counts: Mapping[str, int], ties: Iterable[tuple[str, str]]
+) -> None:
+    """Refuse modules that share one weight, unless they are a tie (source, tied) with one C.
+
+    Raises:
+        UsageError: two chosen modules with one weight between them, or the two of a tie with different C.
+    """
+    pairs = {frozenset(tie) for tie in ties}
+    for pair in pairs:
+        first, second = sorted(pair)
+        if first in counts and second in counts and counts[first] != counts[second]:
+            raise UsageError(
+                f"modules {first!r} and {second!r} share one weight, but have C = {counts[first]} and "
+                f"{counts[second]}.",
+                "Give both the same C.",
+            )
+    modules = dict(target.named_modules())
+    holders: dict[int, str] = {}
+    for name in counts:
+        weight = getattr(modules.get(name), "weight", None)
+        # Where memory begins tells views of one weight (its transpose, say) too; 0 is memory not yet there.
+        if not isinstance(weight, Tensor) or not weight.data_ptr():
+            continue
+        other = holders.setdefault(weight.data_ptr(), name)
+        if other != name and frozenset((other, name)) not in pairs:
+            raise UsageError(
+                f"modules {other!r} and {name!r} share one weight (tied embeddings, for example), which "
+                "would be taken apart twice.",
+                "Decompose one of them.",
+            )

@@ -1,8 +1,9 @@
 """Checkpoints: what a run needs to go on as if it had never stopped.
 
-`components.safetensors` holds V, U and the importance networks by name, for any reader;
-`training.pt` holds the optimiser. Random numbers and the data position need no state: both are functions
-of the seed and the step. A checkpoint appears by one rename, whole or not at all.
+`components.safetensors` holds V, U and the importance function by name, for any reader;
+`training.pt` holds the optimiser and the sources of persistent adversaries. Random numbers and the data
+position need no state: both are functions of the seed and the step. A checkpoint appears by one rename,
+whole or not at all.
 """
 
 import shutil
@@ -26,13 +27,17 @@ TRAINING = "training.pt"
 
 
 def component_tensors(model: ComponentModel) -> dict[str, Tensor]:
-    """Everything that was learnt, by name: `V/<module>`, `U/<module>`, `importance/<module>/<parameter>`."""
+    """Everything that was learnt, by name: `V/<module>`, `U/<module>` and the importance function.
+
+    That is `importance/<module>/<parameter>` of a function with one network per module, and
+    `importance/<parameter>` of one for all modules.
+    """
     tensors: dict[str, Tensor] = {}
     for name, site in model.sites.items():
         tensors[f"V/{name}"] = site.V.detach().contiguous()
         tensors[f"U/{name}"] = site.U.detach().contiguous()
-        for key, value in model.network(name).state_dict().items():
-            tensors[f"importance/{name}/{key}"] = value.contiguous()
+    for key, value in model.importance_function.tensors().items():
+        tensors[f"importance/{key}"] = value.detach().contiguous()
     return tensors
 
 
@@ -56,9 +61,9 @@ def load_component_tensors(model: ComponentModel, tensors: dict[str, Tensor], so
             if not isinstance(site.subcomponents, TiedSubcomponents):
                 site.V.copy_(tensors[f"V/{name}"])
                 site.U.copy_(tensors[f"U/{name}"])
-            prefix = f"importance/{name}/"
-            state = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
-            model.network(name).load_state_dict(state)
+        prefix = "importance/"
+        learnt = {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
+        model.importance_function.load_tensors(learnt)
 
 
 def save_checkpoint(
@@ -102,7 +107,7 @@ def read_components(folder: Path) -> tuple[dict[str, Tensor], int]:
 
 
 def read_training(folder: Path) -> dict[str, Any]:
-    """Optimiser state of a checkpoint.
+    """State of the optimiser and of persistent sources in a checkpoint.
 
     Raises:
         UsageError: missing or damaged.

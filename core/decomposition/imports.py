@@ -120,7 +120,8 @@ def _read(source: _Source) -> _Imported:
     settings = imported_settings(config, target_config, weights_digest(tensors), origin)
     ties = _ties(settings, target, str(source.weights))
     model = ComponentModel(freeze(target), settings.components, settings.importance, ties, seed=settings.seed)
-    _load_components(model, imported_component_tensors(state, list(model.sites)), str(source.weights))
+    learnt = imported_component_tensors(state, model, settings.components)
+    _load_components(model, learnt, str(source.weights))
     match = _CHECKPOINT.fullmatch(source.weights.name)
     step = int(match[1]) if match else settings.training.steps
     return _Imported(source.origin, settings, target, model, step)

@@ -7,10 +7,10 @@ something that decides what the run computes. Fields that only concern logging o
 from collections.abc import Mapping
 from typing import Any
 
+from core.decomposition.imports_fields import Plain, mapping, mappings, need, whole
+from core.decomposition.imports_importance import imported_importance
 from core.decomposition.settings import DecompositionSettings, settings_from
 from core.errors import UsageError
-
-Plain = dict[str, Any]
 
 _TASKS = {"tms": "tms", "resid_mlp": "resid_mlp", "residual_mlp": "resid_mlp"}
 
@@ -68,20 +68,20 @@ def imported_settings(
             "identities": modules["identities"],
             "weight_delta": config.get("use_delta_component", True),
         },
-        "importance": _importance(config, source),
+        "importance": imported_importance(config, source),
         "losses": _losses(config, source),
         "training": _training(config, source),
         "evaluation": _evaluation(config, source),
         "record": {
             "log_every": config.get("train_log_freq", 100),
-            "checkpoint_every": config.get("save_freq") or _need(config, "steps", source),
+            "checkpoint_every": config.get("save_freq") or need(config, "steps", source),
         },
     }
     return settings_from(data, source)
 
 
 def _task(config: Mapping[str, Any], source: str) -> str:
-    name = str(_mapping(config.get("task_config"), "task_config", source).get("task_name"))
+    name = str(mapping(config.get("task_config"), "task_config", source).get("task_name"))
     if name in _TASKS:
         return _TASKS[name]
     if name == "lm":
@@ -100,9 +100,9 @@ def _modules(config: Plain, source: str) -> Plain:
         chosen = {"modules": config["module_info"], "identities": config.get("identity_module_info")}
         return {key: _patterns(value or [], key, source) for key, value in chosen.items()}
     # Earlier files have one C for everything.
-    count = _need(config, "C", source)
+    count = need(config, "C", source)
     chosen = {
-        "modules": _need(config, "target_module_patterns", source),
+        "modules": need(config, "target_module_patterns", source),
         "identities": config.get("identity_module_patterns"),
     }
     return {key: [{"pattern": p, "C": count} for p in value or []] for key, value in chosen.items()}
@@ -110,30 +110,9 @@ def _modules(config: Plain, source: str) -> Plain:
 
 def _patterns(items: Any, name: str, source: str) -> list[Plain]:
     return [
-        {"pattern": _need(item, "module_pattern", source), "C": _need(item, "C", source)}
-        for item in _mappings(items, name, source)
+        {"pattern": need(item, "module_pattern", source), "C": need(item, "C", source)}
+        for item in mappings(items, name, source)
     ]
-
-
-def _importance(config: Plain, source: str) -> Plain:
-    if config.get("ci_config") is not None:
-        function = _mapping(config["ci_config"], "ci_config", source)
-        if function.get("mode", "layerwise") != "layerwise":
-            raise UsageError(
-                f"{source} has a causal-importance function of mode {function['mode']!r} "
-                f"({function.get('fn_type')}), which spans all modules.",
-                "Only runs with one function per module (mode layerwise) can be imported.",
-            )
-        kind, hidden = function.get("fn_type"), function.get("hidden_dims")
-    else:
-        kind = config.get("ci_fn_type", config.get("gate_type", "vector_mlp"))
-        hidden = config.get("ci_fn_hidden_dims", config.get("gate_hidden_dims", [8]))
-    return {
-        "kind": kind,
-        "hidden": hidden,
-        "sigmoid": config.get("sigmoid_type", "leaky_hard"),
-        "sampling": config.get("sampling", "continuous"),
-    }
 
 
 def _losses(config: Plain, source: str) -> Plain:
@@ -145,7 +124,7 @@ def _losses(config: Plain, source: str) -> Plain:
             if config.get(key)
         ]
     losses: Plain = {}
-    for item in _mappings(items, "loss_metric_configs", source):
+    for item in mappings(items, "loss_metric_configs", source):
         name, loss = _loss(item, config, source)
         number = 2
         while (unique := name if name not in losses else f"{name}_{number}") in losses:
@@ -164,7 +143,7 @@ def _loss(item: Plain, config: Plain, source: str) -> tuple[str, Plain]:
         return "minimality", {
             "kind": "minimality",
             "coeff": coeff,
-            "p": _need(item, "pnorm", source),
+            "p": need(item, "pnorm", source),
             "p_final": item.get("p_anneal_final_p"),
             "anneal_start": item.get("p_anneal_start_frac", 1.0),
             "anneal_end": item.get("p_anneal_end_frac", 1.0),
@@ -185,9 +164,9 @@ def _loss(item: Plain, config: Plain, source: str) -> tuple[str, Plain]:
     elif masks == "adversarial":
         chosen |= {
             "init": "zeros" if item.get("init") == "zeroes" else item.get("init", "random"),
-            "step_size": _need(item, "step_size", source),
-            "n_steps": _need(item, "n_steps", source),
-            "scope": _need(item, "mask_scope", source),
+            "step_size": need(item, "step_size", source),
+            "n_steps": need(item, "n_steps", source),
+            "scope": need(item, "mask_scope", source),
         }
     return name, {
         "kind": "reconstruction",
@@ -200,9 +179,9 @@ def _loss(item: Plain, config: Plain, source: str) -> tuple[str, Plain]:
 def _routing(kind: str, item: Plain, source: str) -> Plain:
     if kind != "subset" or item.get("routing") is None:
         return {"kind": kind}
-    routing = _mapping(item["routing"], "routing", source)
+    routing = mapping(item["routing"], "routing", source)
     if routing.get("type") == "static_probability":
-        return {"kind": "probability", "probability": _need(routing, "p", source)}
+        return {"kind": "probability", "probability": need(routing, "p", source)}
     if routing.get("type", "uniform_k_subset") != "uniform_k_subset":
         raise UsageError(
             f"{source} has the routing {routing['type']!r}, which is not supported.",
@@ -213,8 +192,8 @@ def _routing(kind: str, item: Plain, source: str) -> Plain:
 
 def _training(config: Plain, source: str) -> Plain:
     return {
-        "steps": _need(config, "steps", source),
-        "batch_size": _need(config, "batch_size", source),
+        "steps": need(config, "steps", source),
+        "batch_size": need(config, "batch_size", source),
         "lr": _schedule(config, source),
         "weight_decay": 0.0,
         "clip_components": config.get("grad_clip_norm_components"),
@@ -230,19 +209,19 @@ def _training(config: Plain, source: str) -> Plain:
 
 def _schedule(config: Plain, source: str) -> Plain:
     schedule = (
-        _need(config, "lr_schedule", source) if "lr" not in config else config.get("lr_schedule", "constant")
+        need(config, "lr_schedule", source) if "lr" not in config else config.get("lr_schedule", "constant")
     )
     if isinstance(schedule, str):
         # Earlier files name a shape beside the rate; it always ended at zero.
         return {
-            "start": _need(config, "lr", source),
+            "start": need(config, "lr", source),
             "kind": schedule,
             "warmup": config.get("lr_warmup_pct", 0.0),
             "final": 1.0 if schedule == "constant" else 0.0,
         }
-    schedule = _mapping(schedule, "lr_schedule", source)
+    schedule = mapping(schedule, "lr_schedule", source)
     return {
-        "start": _need(schedule, "start_val", source),
+        "start": need(schedule, "start_val", source),
         "kind": schedule.get("fn_type", "constant"),
         "warmup": schedule.get("warmup_pct", 0.0),
         "final": schedule.get("final_val_frac", 1.0),
@@ -250,29 +229,29 @@ def _schedule(config: Plain, source: str) -> Plain:
 
 
 def _evaluation(config: Plain, source: str) -> Plain:
-    every = _whole(config, "eval_freq", 1000, source)
-    slow = _whole(config, "slow_eval_freq", every, source)
+    every = whole(config, "eval_freq", 1000, source)
+    slow = whole(config, "slow_eval_freq", every, source)
     data: Plain = {
         "every": every,
         "figures_every": every * max(1, slow // every),
         "batches": config.get("n_eval_steps", 10),
         "alive_threshold": config.get("ci_alive_threshold", 0.0),
     }
-    for item in _mappings(config.get("eval_metric_configs") or [], "eval_metric_configs", source):
+    for item in mappings(config.get("eval_metric_configs") or [], "eval_metric_configs", source):
         if item.get("classname") == "CI_L0" and item.get("groups"):
             data["groups"] = item["groups"]
         if item.get("classname") == "IdentityCIError":
             data["solution"] = {
                 "identity": [
                     {
-                        "pattern": _need(rule, "layer_pattern", source),
-                        "n_features": _need(rule, "n_features", source),
+                        "pattern": need(rule, "layer_pattern", source),
+                        "n_features": need(rule, "n_features", source),
                     }
-                    for rule in _mappings(item.get("identity_ci") or [], "identity_ci", source)
+                    for rule in mappings(item.get("identity_ci") or [], "identity_ci", source)
                 ],
                 "dense": [
-                    {"pattern": _need(rule, "layer_pattern", source), "k": _need(rule, "k", source)}
-                    for rule in _mappings(item.get("dense_ci") or [], "dense_ci", source)
+                    {"pattern": need(rule, "layer_pattern", source), "k": need(rule, "k", source)}
+                    for rule in mappings(item.get("dense_ci") or [], "dense_ci", source)
                 ],
             }
     if _task(config, source) == "tms":
@@ -281,13 +260,13 @@ def _evaluation(config: Plain, source: str) -> Plain:
 
 
 def _target(config: Plain, target_config: Plain, digest: str | None, source: str) -> Plain:
-    task = _mapping(config.get("task_config"), "task_config", source)
+    task = mapping(config.get("task_config"), "task_config", source)
     kind = _task(config, source)
     nested = target_config.get(f"{kind}_model_config") or target_config.get(f"{kind}_config")
-    model = _mapping(nested or target_config, f"{kind}_model_config", source)
+    model = mapping(nested or target_config, f"{kind}_model_config", source)
     data: Plain = {
         "data": {
-            "probability": _need(task, "feature_probability", source),
+            "probability": need(task, "feature_probability", source),
             "generation": task.get("data_generation_type", "at_least_zero_active"),
             "synced_inputs": target_config.get("synced_inputs") or [],
         },
@@ -297,8 +276,8 @@ def _target(config: Plain, target_config: Plain, digest: str | None, source: str
         # For the record only: imported weights are not trained, so a shape we lack may be simplified.
         shape = target_config.get("lr_schedule")
         data["training"] = {
-            "steps": _need(target_config, "steps", source),
-            "batch_size": _need(target_config, "batch_size", source),
+            "steps": need(target_config, "steps", source),
+            "batch_size": need(target_config, "batch_size", source),
             "lr": target_config["lr"],
             "schedule": "cosine" if shape == "cosine" else "constant",
         }
@@ -306,8 +285,8 @@ def _target(config: Plain, target_config: Plain, digest: str | None, source: str
         random = target_config.get("fixed_random_hidden_layers", False)
         return data | {
             "kind": "toy_superposition",
-            "n_features": _need(model, "n_features", source),
-            "n_hidden": _need(model, "n_hidden", source),
+            "n_features": need(model, "n_features", source),
+            "n_hidden": need(model, "n_hidden", source),
             "n_hidden_layers": model.get("n_hidden_layers", 0),
             "hidden_layer_init": "random" if random else "identity",
             "tied_weights": model.get("tied_weights", False),
@@ -315,10 +294,10 @@ def _target(config: Plain, target_config: Plain, digest: str | None, source: str
         }
     return data | {
         "kind": "residual_mlp",
-        "n_features": _need(model, "n_features", source),
-        "d_embed": _need(model, "d_embed", source),
-        "n_layers": _need(model, "n_layers", source),
-        "d_mlp": _need(model, "d_mlp", source),
+        "n_features": need(model, "n_features", source),
+        "d_embed": need(model, "d_embed", source),
+        "n_layers": need(model, "n_layers", source),
+        "d_mlp": need(model, "d_mlp", source),
         "activation": model.get("act_fn_name", "relu"),
         "in_bias": model.get("in_bias", False),
         "out_bias": model.get("out_bias", False),
@@ -326,28 +305,3 @@ def _target(config: Plain, target_config: Plain, digest: str | None, source: str
         "label_coefficients": "ones" if target_config.get("use_trivial_label_coeffs") else "random",
         "importance": target_config.get("importance_val") or 1.0,
     }
-
-
-def _need(data: Mapping[str, Any], key: str, source: str) -> Any:
-    if data.get(key) is None:
-        raise UsageError(f"{source} has no {key!r}.", "The file may be cut short or of an unknown version.")
-    return data[key]
-
-
-def _whole(data: Mapping[str, Any], key: str, default: int, source: str) -> int:
-    value = data.get(key, default)
-    if not isinstance(value, int) or value <= 0:
-        raise UsageError(f"{source}: {key} must be a positive whole number, not {value!r}.")
-    return value
-
-
-def _mapping(value: Any, name: str, source: str) -> Plain:
-    if not isinstance(value, dict):
-        raise UsageError(f"{source}: {name} must be a mapping, not {value!r}.")
-    return value
-
-
-def _mappings(value: Any, name: str, source: str) -> list[Plain]:
-    if not isinstance(value, list):
-        raise UsageError(f"{source}: {name} must be a list, not {value!r}.")
-    return [_mapping(item, name, source) for item in value]

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from core.components.component_model import ComponentModel
+from core.components.selection import ComponentsSettings
+from core.decomposition.imports_importance import (
+    GLOBAL,
+    imported_function_tensors,
+    layer_name,
+    published_order,
+    widths_of,
+)
 from core.errors import UsageError
 
 _TARGET = "target_model."
 _COMPONENTS = "_components."
 _NETWORKS = "_ci_fns."
-_LAYER = re.compile(r"layers\.(\d+)\.(W|b)")
 _INSIDE_TARGET = re.compile(r"target_model\.(.+)\.components\.([UV])")
 
 
@@ -20,14 +28,9 @@ def renamed_state(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]
     """A state dict with the names of earlier file versions replaced by the latest, all in float32.
 
     Raises:
-        UsageError: an importance function that spans several modules, or no subcomponents at all.
+        UsageError: no subcomponents.
     """
     renamed = {_renamed(name): value.float() for name, value in state.items()}
-    if shared := [name for name in renamed if "_global_ci_fn" in name]:
-        raise UsageError(
-            f"{source} holds a causal-importance function that spans all modules ({shared[0]}).",
-            "Only runs with one function per module can be imported.",
-        )
     if not any(name.startswith(_COMPONENTS) for name in renamed):
         raise UsageError(f"{source} holds no subcomponents.", "Give a model_<step>.pth of a decomposition.")
     return renamed
@@ -49,23 +52,34 @@ def imported_target_tensors(state: Mapping[str, Tensor], source: str) -> dict[st
     return tensors
 
 
-def imported_component_tensors(state: Mapping[str, Tensor], modules: list[str]) -> dict[str, Tensor]:
-    """Subcomponents and importance networks of `modules`, named as in our checkpoints.
+def imported_component_tensors(
+    state: Mapping[str, Tensor], model: ComponentModel, components: ComponentsSettings
+) -> dict[str, Tensor]:
+    """Subcomponents and importance function of `model`, named as in our checkpoints.
 
-    Modules that the file has besides these appear too, so that loading refuses them.
+    Modules that the file has besides the model's appear too, so that loading refuses them.
     """
-    own = {module.replace(".", "-"): module for module in modules}
+    own = {module.replace(".", "-"): module for module in model.sites}
     tensors: dict[str, Tensor] = {}
+    function: dict[str, Tensor] = {}
     for name, value in state.items():
+        if name.startswith(GLOBAL):
+            function[name.removeprefix(GLOBAL)] = value
+            continue
         kind = next((prefix for prefix in (_COMPONENTS, _NETWORKS) if name.startswith(prefix)), None)
         if kind is None:
             continue
         dashed, _, rest = name.removeprefix(kind).partition(".")
         module = own.get(dashed, dashed)
         if kind == _NETWORKS:
-            tensors[f"importance/{module}/{_parameter(rest)}"] = value
+            tensors[f"importance/{module}/{layer_name(rest)}"] = value
         elif rest in ("U", "V"):
             tensors[f"{rest}/{module}"] = value
+    order = published_order(components, model.sites)
+    for name, value in imported_function_tensors(
+        function, model.importance_settings, widths_of(model), order
+    ).items():
+        tensors[f"importance/{name}"] = value
     return tensors
 
 
@@ -82,16 +96,8 @@ def _renamed(name: str) -> str:
     name = name.replace("_gates.", _NETWORKS).replace(".original.", ".")
     if name.startswith("patched_model."):
         name = _TARGET + name.removeprefix("patched_model.")
-    if name.startswith(f"ci_fn.{_NETWORKS}"):
+    if name.startswith((f"ci_fn.{_NETWORKS}", f"ci_fn.{GLOBAL}")):
         name = name.removeprefix("ci_fn.")
     if inside := _INSIDE_TARGET.fullmatch(name):
         name = f"{_COMPONENTS}{inside[1].replace('.', '-')}.{inside[2]}"
     return name
-
-
-def _parameter(name: str) -> str:
-    layer = _LAYER.fullmatch(name)
-    if layer is None:
-        return name
-    # The file counts activation functions as layers, so weights have the even numbers.
-    return f"{'weights' if layer[2] == 'W' else 'biases'}.{int(layer[1]) // 2}"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.checkpoint import load_component_tensors
 
@@ -82,7 +82,7 @@ def golden_model(case: Case) -> ComponentModel:
     model = ComponentModel(
         target,
         ComponentsSettings(modules=tuple(ModulePattern(pattern=m, C=c) for m, c in case.data["modules"])),
-        ImportanceSettings(
+        LayerwiseImportance(
             kind=importance["fn_type"],
             hidden=tuple(importance["hidden_dims"]),
             sigmoid=case.data["sigmoid_type"],
@@ -152,16 +152,19 @@ class _Attention(nn.Module):
         width = config["n_embd"]
         self.heads = config["n_head"]
         self.base = config["rotary_base"]
-        assert config["n_key_value_heads"] == self.heads and not config["rotary_adjacent_pairs"]
+        self.shared = self.heads // config["n_key_value_heads"]
+        assert not config["rotary_adjacent_pairs"]
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(self, name, nn.Linear(width, width, bias=config["attn_bias"]))
+            out = width // self.shared if name in ("k_proj", "v_proj") else width
+            setattr(self, name, nn.Linear(width, out, bias=config["attn_bias"]))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         q, k, v = (
-            self.get_submodule(name)(x).view(batch, length, self.heads, -1).transpose(1, 2)
+            self.get_submodule(name)(x).view(batch, length, -1, width // self.heads).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
+        k, v = (each.repeat_interleave(self.shared, dim=1) for each in (k, v))
         mixed = F.scaled_dot_product_attention(self._rotated(q), self._rotated(k), v, is_causal=True)
         return self.get_submodule("o_proj")(mixed.transpose(1, 2).reshape(batch, length, width))
 

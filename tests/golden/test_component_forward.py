@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.masks import ExplicitMask, Mask
 from core.components.selection import ComponentsSettings, ModulePattern
 
@@ -43,7 +43,7 @@ def build(kind: str, case: Any) -> ComponentModel:
     components = ComponentsSettings(
         modules=(ModulePattern(pattern="lin", C=counts["lin"]),), identities=identities
     )
-    model = ComponentModel(target, components, ImportanceSettings())
+    model = ComponentModel(target, components, LayerwiseImportance())
     with torch.no_grad():
         for name, site in model.sites.items():
             site.V.copy_(case[f"V/{name}"])

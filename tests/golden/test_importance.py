@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -11,8 +12,22 @@ from core.components.component_model import ComponentModel
 from core.components.importance import ImportanceSettings
 from core.components.masks import NoiseKey
 from core.components.selection import ComponentsSettings, ModulePattern
+from core.decomposition.imports_importance import (
+    imported_function_tensors,
+    imported_importance,
+    layer_name,
+    published_order,
+    widths_of,
+)
 
-CASES = ["02_ci_mlp", "02_ci_vector_mlp", "02_ci_shared_mlp", "02_ci_shared_mlp_linear"]
+LAYERWISE = ["02_ci_mlp", "02_ci_vector_mlp", "02_ci_shared_mlp", "02_ci_shared_mlp_linear"]
+GLOBAL = [
+    "02_ci_global_shared_mlp",
+    "02_ci_global_shared_transformer",
+    "02_ci_global_reverse_residual",
+    "02_ci_global_reverse_residual_attn",
+]
+CASES = LAYERWISE + GLOBAL
 RTOL, ATOL = 1e-4, 1e-5
 
 
@@ -34,32 +49,40 @@ class Bench(nn.Module):
         return torch.stack([self.get_submodule(name)(x).sum() for name, x in inputs.items()])
 
 
-def build(case: Any, sampling: Any = "continuous") -> ComponentModel:
-    config = case.data["ci_config"]
+def settings_of(case: Any, sampling: str) -> ImportanceSettings:
+    config = case.data | {"sampling": sampling}
+    plain = imported_importance(config, case.name)
+    return TypeAdapter(ImportanceSettings).validate_python(plain)
+
+
+def build(case: Any, sampling: str = "continuous", order: Any = list) -> ComponentModel:
+    """The model of a case, its modules registered in the order that `order` makes of their names."""
+    given = {name: (C, kind) for name, C, kind in case.data["modules"]}
     modules: dict[str, nn.Module] = {}
-    for name, _, kind in case.data["modules"]:
+    for name in order(given):
         d_in = case[f"V/{name}"].shape[0]
-        modules[name] = nn.Embedding(d_in, 4) if kind == "embedding" else nn.Linear(d_in, 4)
-    settings = ImportanceSettings(
-        kind=config["fn_type"],
-        hidden=tuple(config["hidden_dims"]),
-        sigmoid=case.data["sigmoid_type"],
-        sampling=sampling,
+        modules[name] = nn.Embedding(d_in, 4) if given[name][1] == "embedding" else nn.Linear(d_in, 4)
+    components = ComponentsSettings(
+        modules=tuple(ModulePattern(pattern=name, C=C) for name, (C, _) in given.items())
     )
-    patterns = tuple(ModulePattern(pattern=name, C=C) for name, C, _ in case.data["modules"])
-    model = ComponentModel(Bench(modules), ComponentsSettings(modules=patterns), settings)
+    model = ComponentModel(Bench(modules), components, settings_of(case, sampling))
     with torch.no_grad():
         for name, site in model.sites.items():
             site.V.copy_(case[f"V/{name}"])
-            parameters = case.group(f"ci/{name}")
-            network = model.network(name)
-            assert len(parameters) == len(list(network.parameters()))
-            for key, value in parameters.items():
-                _, number, kind = key.split(".")
-                own = network.get_parameter(f"{'weights' if kind == 'W' else 'biases'}.{int(number) // 2}")
-                assert own.shape == value.shape
-                own.copy_(value)
+    load_function(model, case, components)
     return model
+
+
+def load_function(model: ComponentModel, case: Any, components: ComponentsSettings) -> None:
+    published = case.group("ci")
+    if case.data["ci_config"]["mode"] == "global":
+        names = published_order(components, model.sites)
+        found = imported_function_tensors(published, model.importance_settings, widths_of(model), names)
+    else:
+        split = {key: key.partition("/layers.") for key in published}
+        found = {f"{split[key][0]}/{layer_name(split[key][2])}": value for key, value in published.items()}
+    assert found.keys() == model.importance_function.tensors().keys()
+    model.importance_function.load_tensors(found)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -91,7 +114,27 @@ def test_binomial_sampling_jitters_what_masks_are_made_from(
         assert_close(importance.upper[module], upper, rtol=RTOL, atol=ATOL)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize("order", [sorted, lambda names: sorted(names)[::-1]], ids=["sorted", "reversed"])
+def test_the_order_of_modules_does_not_matter(golden: Any, name: str, order: Any) -> None:
+    case = golden(name)
+    model = build(case, order=order)
+    inputs = case.group("in")
+    importance = model.importance(model.target_pass({n: inputs[n] for n in model.sites}))
+    for module in model.sites:
+        assert_close(importance.pre[module], case[f"pre_sigmoid/{module}"], rtol=RTOL, atol=ATOL)
+
+
+def test_positions_without_a_sequence_are_sequences_of_length_one(golden: Any) -> None:
+    case = golden("02_ci_global_shared_transformer")
+    model = build(case)
+    inputs = case.group("in2d")
+    importance = model.importance(model.target_pass({n: inputs[n] for n in model.sites}))
+    for module in model.sites:
+        assert_close(importance.pre[module], case[f"pre_sigmoid2d/{module}"], rtol=RTOL, atol=ATOL)
+
+
+@pytest.mark.parametrize("name", LAYERWISE)
 def test_the_torch_path_agrees_with_the_compiled_one(golden: Any, name: str) -> None:
     case = golden(name)
     model = build(case)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.masks import ExplicitMask, Mask, NoiseKey, SourceMask, StochasticMask
 from core.components.passes import TargetPass
 from core.components.selection import ComponentsSettings, ModulePattern
@@ -25,7 +25,7 @@ EVERYTHING = ComponentsSettings(
 def attached(
     target: nn.Module, components: ComponentsSettings = EVERYTHING, **options: Any
 ) -> ComponentModel:
-    return ComponentModel(target, components, ImportanceSettings(hidden=(3,)), **options)
+    return ComponentModel(target, components, LayerwiseImportance(hidden=(3,)), **options)
 
 
 def positions(inputs: Tensor) -> torch.Size:
@@ -73,7 +73,7 @@ def test_a_forward_that_someone_else_put_on_a_module_survives(branching: Make, t
 def test_embeddings_have_no_input_vector_to_read(branching: Make, kind: Any) -> None:
     target = branching()
     with pytest.raises(UsageError, match="'emb' is an embedding"):
-        ComponentModel(target, EVERYTHING, ImportanceSettings(kind=kind))
+        ComponentModel(target, EVERYTHING, LayerwiseImportance(kind=kind))
     assert not hasattr(target.get_submodule("up"), "pre_identity")
 
 
@@ -207,6 +207,48 @@ def test_gradients_of_tied_modules_add_up() -> None:
     assert_close(found, one + two.T, rtol=1e-5, atol=1e-5)
 
 
+class TiedEmbeddings(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(11, 6)
+        self.mid = nn.Linear(6, 6)
+        self.lm_head = nn.Linear(6, 11, bias=False)
+        self.lm_head.weight = self.wte.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.lm_head(self.mid(self.wte(tokens)))
+
+
+def test_tied_embeddings_are_not_taken_apart_twice(tokens: Tensor) -> None:
+    target = TiedEmbeddings()
+    both = ComponentsSettings(modules=(ModulePattern(pattern="[wl]*", C=3),))
+    with pytest.raises(UsageError, match=r"'wte' and 'lm_head' share one weight.*Decompose one of them"):
+        attached(target, both)
+    assert not any("forward" in module.__dict__ for module in target.modules())
+    for name in ("wte", "lm_head"):
+        model = attached(target, ComponentsSettings(modules=(ModulePattern(pattern=name, C=3),)))
+        assert model.target_pass(tokens).output.shape == (3, 5, 11)
+        model.detach()
+
+
+def test_views_of_one_weight_are_not_taken_apart_twice() -> None:
+    target = Autoencoder()
+    target.linear2.weight = nn.Parameter(target.linear1.weight.detach().T)
+    with pytest.raises(UsageError, match="'linear1' and 'linear2' share one weight"):
+        attached(target, TIED)
+    assert len(attached(target, TIED, ties=(("linear1", "linear2"),)).component_parameters()) == 2
+
+
+def test_tied_modules_need_one_c() -> None:
+    target = Autoencoder()
+    uneven = ComponentsSettings(
+        modules=(ModulePattern(pattern="linear1", C=4), ModulePattern(pattern="linear2", C=5))
+    )
+    with pytest.raises(UsageError, match=r"share one weight, but have C = 4 and 5.*Give both the same C"):
+        attached(target, uneven, ties=(("linear1", "linear2"),))
+    assert not any("forward" in module.__dict__ for module in target.modules())
+
+
 def test_only_the_source_of_a_tie_may_be_decomposed() -> None:
     only = ComponentsSettings(modules=(ModulePattern(pattern="linear2", C=4),))
     model = attached(Autoencoder(), only, ties=(("linear1", "linear2"),))
@@ -321,7 +363,7 @@ def test_sources_that_need_gradients_get_them_through_the_model(branching: Make,
 def test_importances_are_float32_in_bf16(kind: Any) -> None:
     target = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
     components = ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=7),))
-    model = ComponentModel(target, components, ImportanceSettings(kind=kind, hidden=(4,)))
+    model = ComponentModel(target, components, LayerwiseImportance(kind=kind, hidden=(4,)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         importance = model.importance(model.target_pass(torch.randn(9, 6)))
     for values in (importance.pre, importance.lower, importance.upper):

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from core.components.component_model import ComponentModel
 from core.components.factored import Factored, dense, times
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.masks import ExplicitMask, Mask, NoiseKey, SourceMask
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.targets.residual_mlp import ResidualMLP, ResidualMLPSettings
@@ -46,7 +46,7 @@ def test_a_residual_mlp_in_factors_agrees_with_the_wide_one(
         model = ComponentModel(
             target,
             ComponentsSettings(modules=(ModulePattern(pattern="layers.*.mlp_*", C=8),)),
-            ImportanceSettings(kind=kind, hidden=(4,)),
+            LayerwiseImportance(kind=kind, hidden=(4,)),
         )
         seen = model.target_pass(x)
         assert isinstance(seen.outputs["layers.0.mlp_out"], Factored) == factors
@@ -78,7 +78,7 @@ def test_a_layer_wider_than_the_stream_is_handled() -> None:
     # Its masked output is wider than subcomponents and input together, so it comes in factors to the ReLU.
     target = ResidualMLP(ResidualMLPSettings(n_features=6, d_embed=6, d_mlp=40))
     components = ComponentsSettings(modules=(ModulePattern(pattern="layers.*.mlp_*", C=5),))
-    model = ComponentModel(target, components, ImportanceSettings(hidden=(4,)))
+    model = ComponentModel(target, components, LayerwiseImportance(hidden=(4,)))
     x = torch.randn(7, 6)
     seen = model.target_pass(x)
     everything = {name: ExplicitMask(torch.ones(7, 5), delta=torch.ones(7)) for name in model.sites}

@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.testing import assert_close
 
-from core.components.importance import ImportanceSettings, ParallelMLP, build_network
+from core.components.importance import ImportanceSettings
+from core.components.importance_function import ModuleWidths
+from core.components.importance_layerwise import LayerwiseImportance, ParallelMLP, build_network
 
 
 @pytest.mark.parametrize(
@@ -20,8 +23,8 @@ from core.components.importance import ImportanceSettings, ParallelMLP, build_ne
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"hidden|widths|Input should be"):
-        ImportanceSettings.model_validate(settings)
+    with pytest.raises(ValueError, match=r"hidden|widths|does not match any of the expected tags"):
+        TypeAdapter(ImportanceSettings).validate_python(settings)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (2, 3, 5), (65, 5)])
@@ -46,8 +49,8 @@ def test_the_compiled_scalar_networks_are_the_plain_ones(shape: tuple[int, ...])
 
 @pytest.mark.parametrize("kind", ["mlp", "vector_mlp"])
 def test_networks_of_different_subcomponents_do_not_mix(kind: Any) -> None:
-    settings = ImportanceSettings(kind=kind, hidden=(4, 3))
-    network = build_network(settings, 5, 5, False, torch.Generator().manual_seed(0))
+    settings = LayerwiseImportance(kind=kind, hidden=(4, 3))
+    network = build_network(settings, ModuleWidths(5, 5), torch.Generator().manual_seed(0))
     x = torch.randn(7, 5, generator=torch.Generator().manual_seed(1))
     before = network(x)
     with torch.no_grad():
@@ -59,7 +62,9 @@ def test_networks_of_different_subcomponents_do_not_mix(kind: Any) -> None:
 
 def test_equal_seeds_give_equal_networks() -> None:
     def first(seed: int) -> Tensor:
-        network = build_network(ImportanceSettings(), 5, 3, False, torch.Generator().manual_seed(seed))
+        network = build_network(
+            LayerwiseImportance(), ModuleWidths(3, 5), torch.Generator().manual_seed(seed)
+        )
         return next(network.parameters())
 
     assert torch.equal(first(0), first(0)) and not torch.equal(first(0), first(1))

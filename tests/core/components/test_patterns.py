@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.selection import ComponentsSettings, ModulePattern, match_modules
 from core.errors import UsageError
 
@@ -72,5 +72,5 @@ def test_c_must_be_positive(C: int) -> None:
 def test_a_refused_target_is_left_as_it_was(target: nn.Module) -> None:
     settings = ComponentsSettings(modules=patterns(("a.up", 1), ("nothing", 1)))
     with pytest.raises(UsageError):
-        ComponentModel(target, settings, ImportanceSettings())
+        ComponentModel(target, settings, LayerwiseImportance())
     assert not any("forward" in module.__dict__ for module in target.modules())

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.masks import ExplicitMask
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.imports import import_run
+from core.decomposition.opening import open_run
 from core.decomposition.settings import DecompositionSettings
-from core.decomposition.start import open_run
 from core.errors import UsageError
 from core.losses.adversary import AdversarialMasks
 from core.losses.hidden import HiddenActivationsLoss
@@ -238,9 +238,13 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         update(loss_metric_configs=[{"classname": "PersistentPGDReconLoss", "coeff": 1.0}]),
         "'PersistentPGDReconLoss'.*Supported: CIMaskedReconLayerwiseLoss, .*StochasticReconLoss",
     ),
-    "a global importance function": (
-        update(ci_config={"mode": "global", "fn_type": "global_shared_mlp"}),
-        "mode 'global'.*mode layerwise",
+    "an importance function of an unknown kind": (
+        update(ci_config={"mode": "global", "fn_type": "global_oracle"}),
+        "mode 'global' and type 'global_oracle'.*global_shared_mlp",
+    ),
+    "an importance function that the weights are not of": (
+        update(ci_config={"mode": "global", "fn_type": "global_shared_mlp", "hidden_dims": [4]}),
+        "importance/.* is only on one side",
     ),
     "no steps": (delete("steps"), "has no 'steps'"),
     "no modules": (delete("module_info"), "has no 'C'"),
@@ -301,7 +305,7 @@ def published_residual_mlp(folder: Path, kind: Any, hidden: list[int]) -> tuple[
         modules=(ModulePattern(pattern="layers.*.mlp_*", C=7),),
         identities=(ModulePattern(pattern="layers.1.mlp_in", C=9),),
     )
-    settings = ImportanceSettings(kind=kind, hidden=tuple(hidden), sigmoid="swish_hard")
+    settings = LayerwiseImportance(kind=kind, hidden=tuple(hidden), sigmoid="swish_hard")
     model = ComponentModel(target, components, settings, seed=3)
     for name, site in model.sites.items():
         dashed = name.replace(".", "-")

@@ -10,7 +10,7 @@ import pytest
 
 from core.decomposition.imports import import_run
 from core.decomposition.imports_wandb import run_path
-from core.decomposition.start import open_run
+from core.decomposition.opening import open_run
 from core.errors import UsageError
 from core.runs.catalogue import list_runs
 from core.runs.directory import RunDirectory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.masks import NoiseKey
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.losses.context import LossContext
@@ -19,7 +19,7 @@ def make_model() -> ComponentModel:
         torch.manual_seed(0)
         target = nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 5))
     components = ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=7),))
-    return ComponentModel(target, components, ImportanceSettings(hidden=(4,)))
+    return ComponentModel(target, components, LayerwiseImportance(hidden=(4,)))
 
 
 def make_context(model: ComponentModel, inputs: Tensor, **changes: Any) -> LossContext:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from core.components.component_model import ComponentModel
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.routing import RouteLayerwise, RouteSubset
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition import null_rows
@@ -55,7 +55,7 @@ def sparse(batch: Tensor) -> Tensor:
 def deaf(model: ComponentModel) -> ComponentModel:
     """A model whose second module too sees zeros for an input of zeros, and whose importances differ."""
     with torch.no_grad():
-        for network in model.networks.values():
+        for network in map(model.network, model.sites):
             for bias in network.get_submodule("biases").parameters():
                 bias.uniform_(-0.3, 0.9, generator=torch.Generator().manual_seed(4))
     return model
@@ -117,7 +117,7 @@ def test_stochastic_losses_agree_in_the_mean(deaf: ComponentModel, sparse: Tenso
 
 def attached(target: nn.Module) -> ComponentModel:
     components = ComponentsSettings(modules=(ModulePattern(pattern="[02]", C=3),))
-    return ComponentModel(target, components, ImportanceSettings())
+    return ComponentModel(target, components, LayerwiseImportance())
 
 
 def test_zero_rows_are_null_only_if_every_module_sees_zeros(model: ComponentModel) -> None:
@@ -147,5 +147,5 @@ class Windows(nn.Module):
 
 def test_rows_of_several_positions_are_not_folded() -> None:
     components = ComponentsSettings(modules=(ModulePattern(pattern="layer", C=5),))
-    model = ComponentModel(Windows(), components, ImportanceSettings(hidden=(4,)))
+    model = ComponentModel(Windows(), components, LayerwiseImportance(hidden=(4,)))
     assert not zero_rows_are_null(model, torch.zeros(9, 6))
