@@ -1,6 +1,6 @@
 """Typed contract of the compiled kernels; `core.native` is the only module that imports them.
 
-All arrays are contiguous float32. Outputs are allocated by the caller and filled. Matrices are row-major
+All arrays are contiguous float32, or, where they are `Stored`, the bits of bfloat16 as uint16. Outputs are allocated by the caller and filled. Matrices are row-major
 (N, C), network weights (C, H). Results do not depend on `threads`.
 
 Raises of all functions:
@@ -10,6 +10,8 @@ Raises of all functions:
 
 import numpy as np
 from numpy.typing import NDArray
+
+Stored = NDArray[np.float32] | NDArray[np.uint16]
 
 def parallel_mlp_forward(
     a: NDArray[np.float32],
@@ -48,27 +50,66 @@ def leaky_hard_backward(
 ) -> None: ...
 def uniform_fill(key: int, offset: int, out: NDArray[np.float32], threads: int) -> None: ...
 def masked_acts_forward(
-    a: NDArray[np.float32],
+    a: Stored,
     g: NDArray[np.float32],
     key: int,
     offset: int,
     delta_mask: NDArray[np.float32] | None,
     binomial: bool,
     components: int,
-    out: NDArray[np.float32],
+    out: Stored,
     threads: int,
 ) -> None: ...
 def masked_acts_backward(
-    a: NDArray[np.float32],
+    a: Stored,
     g: NDArray[np.float32],
     key: int,
     offset: int,
     delta_mask: NDArray[np.float32] | None,
     binomial: bool,
     components: int,
-    grad_out: NDArray[np.float32],
-    grad_a: NDArray[np.float32],
+    grad_out: Stored,
+    grad_a: Stored,
     grad_g: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def source_acts_forward(
+    a: Stored,
+    g: NDArray[np.float32],
+    s: NDArray[np.float32],
+    delta_mask: NDArray[np.float32] | None,
+    components: int,
+    out: Stored,
+    threads: int,
+) -> None: ...
+def source_acts_backward(
+    a: Stored,
+    g: NDArray[np.float32],
+    s: NDArray[np.float32],
+    delta_mask: NDArray[np.float32] | None,
+    components: int,
+    grad_out: Stored,
+    grad_a: Stored | None,
+    grad_g: NDArray[np.float32] | None,
+    grad_s: NDArray[np.float32] | None,
+    grad_delta: NDArray[np.float32] | None,
+    threads: int,
+) -> None: ...
+def divergence_forward(
+    q: Stored,
+    t: Stored,
+    vocabulary: int,
+    kl: NDArray[np.float32],
+    normalisers: NDArray[np.float32],
+    threads: int,
+) -> None: ...
+def divergence_backward(
+    q: Stored,
+    t: Stored,
+    vocabulary: int,
+    normalisers: NDArray[np.float32],
+    scale: float,
+    grad_q: Stored,
     threads: int,
 ) -> None: ...
 def minimality_forward(

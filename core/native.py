@@ -1,12 +1,12 @@
-"""The only door to the compiled kernels `core._harvest`: functions on CPU float32 tensors.
+"""The only door to the compiled kernels `core._harvest`: functions on CPU tensors.
 
-Every function takes contiguous float32 CPU tensors, runs on `torch.get_num_threads()` threads and returns
+Every function takes contiguous float32 CPU tensors (activations and logits may be bfloat16), runs on `torch.get_num_threads()` threads and returns
 new tensors; none of them records a gradient. Results are the same bits for any number of threads.
 Upstream gradients may come in any strides (autograd hands out expanded ones); they are copied if need be.
 Leading dimensions `...` count as one: N is their product.
 
 Raises of all functions:
-    AssertionError: a tensor is not a contiguous float32 CPU tensor, or shapes do not fit.
+    AssertionError: a tensor is not a contiguous CPU tensor of the right type, or shapes do not fit.
 """
 
 from typing import TYPE_CHECKING
@@ -30,11 +30,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+    Stored = NDArray[np.float32] | NDArray[np.uint16]
 
 
 def usable(tensor: Tensor) -> bool:
     """Whether the kernels take this tensor (they copy it if it is not contiguous)."""
     return tensor.is_cpu and tensor.dtype is torch.float32
+
+
+def usable_stored(tensor: Tensor) -> bool:
+    """Whether the kernels that read activations or logits take this one: float32 or bfloat16."""
+    return tensor.is_cpu and tensor.dtype in (torch.float32, torch.bfloat16)
 
 
 def parallel_mlp_forward(a: ComponentActs, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> ComponentActs:
@@ -125,19 +131,20 @@ def masked_acts_forward(
 ) -> ComponentActs:
     """`a (m - delta_mask)` with the stochastic mask m = g + (1 - g) r, all (... C) but `delta_mask` (...).
 
-    r is `uniform(a.shape, key, offset)`, made on the fly; with `binomial` it is rounded to 0 or 1.
+    r is `uniform(a.shape, key, offset)`, made on the fly; with `binomial` it is rounded to 0 or 1. `a` and the
+    result may be bfloat16.
     """
     _check_mask(a, g, delta_mask)
     out = torch.empty_like(a)
     _harvest.masked_acts_forward(
-        _array(a),
+        _stored(a),
         _array(g),
         key,
         offset,
         None if delta_mask is None else _array(delta_mask),
         binomial,
         a.shape[-1],
-        out.numpy(),
+        _stored(out),
         torch.get_num_threads(),
     )
     return out
@@ -157,19 +164,97 @@ def masked_acts_backward(
     _check_like("grad_out", grad_out, a)
     grad_a, grad_g = torch.empty_like(a), torch.empty_like(g)
     _harvest.masked_acts_backward(
-        _array(a),
+        _stored(a),
         _array(g),
         key,
         offset,
         None if delta_mask is None else _array(delta_mask),
         binomial,
         a.shape[-1],
-        _array(grad_out.contiguous()),
-        grad_a.numpy(),
+        _stored(grad_out.contiguous()),
+        _stored(grad_a),
         grad_g.numpy(),
         torch.get_num_threads(),
     )
     return grad_a, grad_g
+
+
+def source_acts_forward(
+    a: ComponentActs, g: ComponentActs, s: Tensor, delta_mask: PositionValues | None
+) -> ComponentActs:
+    """`a (m - delta_mask)` with the mask m = g + (1 - g) s of given sources, all (... C) but `delta_mask` (...).
+
+    `s` is (C), the same at every position, or (... C). `a` and the result may be bfloat16.
+    """
+    _check_sources(a, g, s, delta_mask)
+    out = torch.empty_like(a)
+    _harvest.source_acts_forward(
+        _stored(a),
+        _array(g),
+        _array(s),
+        None if delta_mask is None else _array(delta_mask),
+        a.shape[-1],
+        _stored(out),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def source_acts_backward(
+    a: ComponentActs,
+    g: ComponentActs,
+    s: Tensor,
+    delta_mask: PositionValues | None,
+    grad_out: ComponentActs,
+    wanted: tuple[bool, bool, bool, bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `a`, `g`, `s` and `delta_mask` in `source_acts_forward`, those that are `wanted`."""
+    _check_sources(a, g, s, delta_mask)
+    _check_like("grad_out", grad_out, a)
+    like = (a, g, s, delta_mask)
+    grads = [torch.empty_like(x) if w and x is not None else None for x, w in zip(like, wanted, strict=True)]
+    grad_a, *others = grads
+    _harvest.source_acts_backward(
+        _stored(a),
+        _array(g),
+        _array(s),
+        None if delta_mask is None else _array(delta_mask),
+        a.shape[-1],
+        _stored(grad_out.contiguous()),
+        None if grad_a is None else _stored(grad_a),
+        *(None if grad is None else grad.numpy() for grad in others),
+        torch.get_num_threads(),
+    )
+    return tuple(grads)
+
+
+def divergence_forward(q: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """KL(softmax(t) || softmax(q)) of logits (... vocab), float32 or both bfloat16: one number a position, (...).
+
+    The second result is for `divergence_backward`.
+    """
+    _check_like("t", t, q)
+    kl, normalisers = torch.empty(q.shape[:-1]), torch.empty((*q.shape[:-1], 2))
+    _harvest.divergence_forward(
+        _stored(q), _stored(t), q.shape[-1], kl.numpy(), normalisers.numpy(), torch.get_num_threads()
+    )
+    return kl, normalisers
+
+
+def divergence_backward(q: Tensor, t: Tensor, normalisers: Tensor, scale: float) -> Tensor:
+    """Gradient of `q` in `scale` times the sum of `divergence_forward`."""
+    _check_like("t", t, q)
+    grad_q = torch.empty_like(q)
+    _harvest.divergence_backward(
+        _stored(q),
+        _stored(t),
+        q.shape[-1],
+        _array(normalisers),
+        scale,
+        _stored(grad_q),
+        torch.get_num_threads(),
+    )
+    return grad_q
 
 
 def minimality_forward(u: ComponentActs, weights: PositionValues | None, p: float, eps: float) -> Tensor:
@@ -215,6 +300,15 @@ def _array(tensor: Tensor) -> "Array":
     return (tensor.detach() if tensor.requires_grad else tensor).numpy()
 
 
+def _stored(tensor: Tensor) -> "Stored":
+    """The memory of a float32 or bfloat16 tensor; numpy has no bfloat16, so its bits go as integers."""
+    if tensor.dtype is torch.bfloat16:
+        assert tensor.is_contiguous(), f"kernels take contiguous tensors, got strides {tensor.stride()}"
+        assert tensor.is_cpu, f"kernels take CPU tensors, got one on {tensor.device}"
+        return tensor.detach().view(torch.uint16).numpy()
+    return _array(tensor)
+
+
 def _check_like(name: str, tensor: Tensor, model: Tensor) -> None:
     assert tensor.shape == model.shape, (
         f"{name} has shape {tuple(tensor.shape)}, expected {tuple(model.shape)}"
@@ -233,6 +327,11 @@ def _check_networks(a: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> None:
     )
     _check_like("b1", b1, w1)
     _check_like("w2", w2, w1)
+
+
+def _check_sources(a: Tensor, g: Tensor, s: Tensor, delta_mask: Tensor | None) -> None:
+    assert s.shape in (a.shape, a.shape[-1:]), f"s has shape {tuple(s.shape)} for activations {tuple(a.shape)}"
+    _check_mask(a, g, delta_mask)
 
 
 def _check_mask(a: Tensor, g: Tensor, delta_mask: Tensor | None) -> None:

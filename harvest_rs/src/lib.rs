@@ -6,6 +6,10 @@
 
 #[cfg(feature = "python")]
 mod arguments;
+pub mod divergence;
+#[cfg(feature = "python")]
+mod either;
+pub mod element;
 pub mod elementary;
 pub mod gelu;
 pub mod leaky_hard;
@@ -13,6 +17,7 @@ pub mod masked_acts;
 pub mod minimality;
 pub mod noise;
 pub mod parallel_mlp;
+pub mod source_acts;
 pub mod tiles;
 pub mod workers;
 
@@ -24,7 +29,13 @@ mod _harvest {
     use pyo3::prelude::*;
 
     use crate::arguments::{Input, Output, input, optional, output, rows};
-    use crate::{leaky_hard, masked_acts, minimality, noise, parallel_mlp};
+    use crate::{leaky_hard, minimality, noise, parallel_mlp};
+
+    #[pymodule_export]
+    use crate::either::{
+        divergence_backward, divergence_forward, masked_acts_backward, masked_acts_forward,
+        source_acts_backward, source_acts_forward,
+    };
 
     /// Fill `out` (N, C) with C independent one-hidden-layer GELU networks applied to `a` (N, C).
     #[pyfunction]
@@ -141,64 +152,6 @@ mod _harvest {
         let length = out.len();
         let out = output(&mut out, "out", length)?;
         py.detach(|| noise::fill(key, offset, out, threads));
-        Ok(())
-    }
-
-    /// Fill `out` (N, C) with `a (m - delta_mask)`, `m = g + (1 - g) r`, `r` draw `offset + n C + c` of `key`.
-    #[pyfunction]
-    #[pyo3(signature = (a, g, key, offset, delta_mask, binomial, components, out, threads))]
-    fn masked_acts_forward(
-        py: Python<'_>,
-        a: Input<'_>,
-        g: Input<'_>,
-        key: u64,
-        offset: u64,
-        delta_mask: Option<Input<'_>>,
-        binomial: bool,
-        components: usize,
-        mut out: Output<'_>,
-        threads: usize,
-    ) -> PyResult<()> {
-        let rows = rows("a", a.len(), components)?;
-        let values = optional(delta_mask.as_ref(), "delta_mask", rows)?;
-        let g = input(&g, "g", a.len())?;
-        let out = output(&mut out, "out", a.len())?;
-        let a = input(&a, "a", a.len())?;
-        let noise = masked_acts::Noise { key, offset, binomial };
-        let delta = masked_acts::DeltaMask { values, components };
-        py.detach(|| masked_acts::forward(a, g, noise, delta, out, threads));
-        Ok(())
-    }
-
-    /// Fill the gradients of `masked_acts_forward` from `grad_out` (N, C), with the same draws.
-    #[pyfunction]
-    #[pyo3(signature = (a, g, key, offset, delta_mask, binomial, components, grad_out, grad_a, grad_g, threads))]
-    fn masked_acts_backward(
-        py: Python<'_>,
-        a: Input<'_>,
-        g: Input<'_>,
-        key: u64,
-        offset: u64,
-        delta_mask: Option<Input<'_>>,
-        binomial: bool,
-        components: usize,
-        grad_out: Input<'_>,
-        mut grad_a: Output<'_>,
-        mut grad_g: Output<'_>,
-        threads: usize,
-    ) -> PyResult<()> {
-        let rows = rows("a", a.len(), components)?;
-        let values = optional(delta_mask.as_ref(), "delta_mask", rows)?;
-        let g = input(&g, "g", a.len())?;
-        let grad_out = input(&grad_out, "grad_out", a.len())?;
-        let gradients = masked_acts::Gradients {
-            a: output(&mut grad_a, "grad_a", a.len())?,
-            g: output(&mut grad_g, "grad_g", a.len())?,
-        };
-        let a = input(&a, "a", a.len())?;
-        let noise = masked_acts::Noise { key, offset, binomial };
-        let delta = masked_acts::DeltaMask { values, components };
-        py.detach(|| masked_acts::backward(a, g, noise, delta, grad_out, gradients, threads));
         Ok(())
     }
 

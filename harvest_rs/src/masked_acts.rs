@@ -5,6 +5,7 @@
 
 use multiversion::multiversion;
 
+use crate::element::Element;
 use crate::noise::{Draws, stretches};
 use crate::workers::{ELEMENTS, for_each, worth};
 
@@ -49,25 +50,34 @@ impl DeltaMask<'_> {
 }
 
 /// Flat positions handled at once; the scratch for them stays in the first-level cache.
-const STRIP: usize = 2048;
+const STRIP: usize = 1024;
 
 /// Fill `out` from activations `a` and importances `g`, all (N, C).
-pub fn forward(a: &[f32], g: &[f32], noise: Noise, delta: DeltaMask<'_>, out: &mut [f32], threads: usize) {
+pub fn forward<T: Element>(
+    a: &[T],
+    g: &[f32],
+    noise: Noise,
+    delta: DeltaMask<'_>,
+    out: &mut [T],
+    threads: usize,
+) {
     let threads = worth(threads, out.len());
     for_each(
         threads,
         out.chunks_mut(ELEMENTS).enumerate(),
-        || [0.0; STRIP],
-        |flat, (index, chunk)| {
+        || [[0.0; STRIP]; 3],
+        |[flat, wide, result], (index, chunk)| {
             for (strip, out) in chunk.chunks_mut(STRIP).enumerate() {
                 let start = index * ELEMENTS + strip * STRIP;
-                let flat = &mut flat[..out.len()];
+                let (flat, result) = (&mut flat[..out.len()], &mut result[..out.len()]);
                 delta.spread(start, flat);
-                let (a, g) = (&a[start..start + out.len()], &g[start..start + out.len()]);
+                let a = T::widen(&a[start..start + out.len()], &mut wide[..out.len()]);
+                let g = &g[start..start + out.len()];
                 stretches(noise.key, noise.offset.wrapping_add(start as u64), out.len(), |range, draws| {
-                    let (a, g, out) = (&a[range.clone()], &g[range.clone()], &mut out[range.clone()]);
+                    let (a, g, out) = (&a[range.clone()], &g[range.clone()], &mut result[range.clone()]);
                     forward_strip(a, g, draws, noise.binomial, &flat[range], out);
                 });
+                T::narrow(result, out);
             }
         },
     );
@@ -94,42 +104,45 @@ fn forward_strip(a: &[f32], g: &[f32], draws: Draws, binomial: bool, delta: &[f3
 }
 
 /// Gradients of the masked activations, filled by `backward`.
-pub struct Gradients<'a> {
+pub struct Gradients<'a, T> {
     /// Of the activations (N, C).
-    pub a: &'a mut [f32],
+    pub a: &'a mut [T],
     /// Of the importances (N, C).
     pub g: &'a mut [f32],
 }
 
 /// Fill the gradients of `a` and `g` from `grad_out`, all (N, C), with the same draws as the forward pass.
-pub fn backward(
-    a: &[f32],
+pub fn backward<T: Element>(
+    a: &[T],
     g: &[f32],
     noise: Noise,
     delta: DeltaMask<'_>,
-    grad_out: &[f32],
-    gradients: Gradients<'_>,
+    grad_out: &[T],
+    gradients: Gradients<'_, T>,
     threads: usize,
 ) {
     let items = gradients.a.chunks_mut(ELEMENTS).zip(gradients.g.chunks_mut(ELEMENTS)).enumerate();
     for_each(
         worth(threads, a.len()),
         items,
-        || [0.0; STRIP],
-        |flat, (index, (grad_a, grad_g))| {
+        || [[0.0; STRIP]; 4],
+        |[flat, wide_a, wide_grad, result], (index, (grad_a, grad_g))| {
             for (strip, (grad_a, grad_g)) in
                 grad_a.chunks_mut(STRIP).zip(grad_g.chunks_mut(STRIP)).enumerate()
             {
                 let start = index * ELEMENTS + strip * STRIP;
                 let all = start..start + grad_a.len();
-                let flat = &mut flat[..grad_a.len()];
+                let (flat, result) = (&mut flat[..grad_a.len()], &mut result[..grad_a.len()]);
                 delta.spread(start, flat);
-                let inputs = [&a[all.clone()], &g[all.clone()], &grad_out[all]];
+                let a = T::widen(&a[all.clone()], &mut wide_a[..flat.len()]);
+                let grad_out = T::widen(&grad_out[all.clone()], &mut wide_grad[..flat.len()]);
+                let inputs = [a, &g[all], grad_out];
                 stretches(noise.key, noise.offset.wrapping_add(start as u64), flat.len(), |range, draws| {
                     let inputs = inputs.map(|input| &input[range.clone()]);
-                    let (grad_a, grad_g) = (&mut grad_a[range.clone()], &mut grad_g[range.clone()]);
+                    let (grad_a, grad_g) = (&mut result[range.clone()], &mut grad_g[range.clone()]);
                     backward_strip(inputs, draws, noise.binomial, &flat[range], grad_a, grad_g);
                 });
+                T::narrow(result, grad_a);
             }
         },
     );
