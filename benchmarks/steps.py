@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from core import native
 from core.components.component_model import ComponentModel
 from core.decomposition.null_rows import Batch, fold_null_rows, zero_rows_are_null
+from core.decomposition.opening import build_model, largest_product
 from core.decomposition.settings import DecompositionSettings
-from core.decomposition.start import build_model, largest_product
 from core.decomposition.step import Stepper
 from core.devices import Precision, choose_threads, resolve_precision, thread_count
 from core.recipes.registry import build_recipe
@@ -127,7 +127,9 @@ def compare(name: str, seconds: float, root: Path) -> tuple[float, float, float]
     target = load_target(settings.target, settings.seed, root)
     contenders = []
     model = build_model(settings, target, torch.device("cpu"))
-    own = resolve_precision("auto", torch.device("cpu"), largest_product(model, settings))
+    own = resolve_precision(
+        "auto", torch.device("cpu"), largest_product(model, settings, settings.training.batch_size)
+    )
     model.detach()
     sides: tuple[tuple[Precision, bool], ...] = ((own, False), ("fp32", True), ("bf16", True))
     for precision, plain in sides:

@@ -5,7 +5,6 @@ for the whole batch and cut like it, so N ranks do what one alone would have don
 A single process is a group of one, and nothing here then costs anything.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +16,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from core.errors import UsageError
+from core.launching import Place, launched_place
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)
-"""How long a rank waits for another: an evaluation or a checkpoint of the first rank must fit in."""
+TIMEOUT = timedelta(hours=6)
+"""How long a rank waits for another, which may be training the target. A rank that dies is not waited for:
+whoever launched the group ends it."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Ranks:
     """Number of this process, from 0; rank 0 writes and speaks for all."""
     size: int = 1
     """How many there are."""
-    local: int = 0
-    """Number of this process on its machine, which chooses its GPU."""
+    control: Any = None
+    """The process group of small messages: always on the CPU, so that none of them waits for a GPU."""
 
     @property
     def is_main(self) -> bool:
@@ -59,6 +60,14 @@ class Ranks:
             return batch
         part = batch.shape[0] // self.size
         return batch[self.rank * part : (self.rank + 1) * part]
+
+    def gather_rows(self, part: Tensor) -> Tensor:
+        """The rows of all ranks, in their order: what `rows` has cut; a new tensor without gradient."""
+        if self.size == 1:
+            return part.detach().clone()
+        parts = [torch.empty_like(part) for _ in range(self.size)]
+        dist.all_gather(parts, part.detach().contiguous())
+        return torch.cat(parts)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all ranks, a new tensor without gradient."""
@@ -87,26 +96,32 @@ class Ranks:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def align(self, tensors: Iterable[Tensor]) -> None:
+        """Copy rank 0's values into the tensors of every rank."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
     def share(self, value: T) -> T:
         """Rank 0's value, on every rank; it must be picklable."""
         if self.size == 1:
             return value
         box: list[Any] = [value if self.is_main else None]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
         if self.size == 1:
             return flag
-        found = torch.tensor([float(flag)], device=_collective_device())
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        found = torch.tensor([float(flag)])
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
         return bool(found.item())
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.control)
 
 
 SINGLE = Ranks()
@@ -114,32 +129,36 @@ SINGLE = Ranks()
 
 
 @contextmanager
-def joined_ranks(device: str = "auto") -> Iterator[Ranks]:
-    """The group this process was launched into (by torchrun, SLURM's srun or `--dp`); a group of one otherwise.
+def joined_ranks(device: str = "auto", wanted: int | None = None) -> Iterator[Ranks]:
+    """The group this process was launched into; a group of one when it was launched alone.
 
-    They talk through NCCL when they compute on GPUs, through gloo on CPUs.
+    Whoever launches tells each process its number: torchrun and `spd --dp` in RANK and WORLD_SIZE, SLURM's
+    srun in SLURM_PROCID and SLURM_NTASKS, which count only when `wanted` of them were asked for (many tasks
+    may also be many runs). The ranks talk through NCCL when they compute on GPUs, through gloo on CPUs.
+
+    Raises:
+        UsageError: `wanted` ranks were asked for and another number was launched.
     """
-    rank, size, local = _launched_as()
-    if size == 1:
+    place = launched_place(wanted)
+    if place is None:
         yield SINGLE
         return
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpu:
-        torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=size, timeout=TIMEOUT)
+        _take_gpu(place)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
     try:
-        yield Ranks(rank, size, local)
+        control = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
+        yield Ranks(place.rank, place.size, control)
     finally:
         dist.destroy_process_group()
 
 
-def _launched_as() -> tuple[int, int, int]:
-    """Rank, size and local rank from the environment; torchrun's variables come before SLURM's."""
-    environment = os.environ
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
-    return 0, 1, 0
-
-
-def _collective_device() -> torch.device:
-    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+def _take_gpu(place: Place) -> None:
+    if place.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{place.local_size} ranks here need as many GPUs; there are {torch.cuda.device_count()}.",
+            "Use a smaller --dp, or --device cpu.",
+        )
+    torch.cuda.set_device(place.local)

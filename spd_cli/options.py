@@ -42,3 +42,10 @@ SetOption = Annotated[
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, help="Seed of every random draw; short for --set seed=N.")
 ]
+
+DpOption = Annotated[
+    int | None,
+    typer.Option(
+        "--dp", metavar="N", min=1, help="Share every batch among N processes, on as many GPUs or on the CPU."
+    ),
+]

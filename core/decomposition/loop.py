@@ -10,21 +10,21 @@ resumed from its last checkpoint writes the same numbers as one that was not.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.components.component_model import ComponentModel
 from core.decomposition.checkpoint import save_checkpoint
 from core.decomposition.evaluation import Evaluation, evaluate
 from core.decomposition.figures.draw import draw_figures
-from core.decomposition.mirror import Mirror
+from core.decomposition.mirror import Mirror, NoMirror
 from core.decomposition.null_rows import Batch, fold_null_rows
 from core.decomposition.settings import DecompositionSettings
 from core.decomposition.step import FiniteGuard, Stepper, check_learnt, train_record, warm_up_faithfulness
-from core.decomposition.stopping import StopSignal
 from core.errors import Interrupted
 from core.runs.directory import RunDirectory
 from core.runs.metrics_log import MetricsLog
+from core.runs.stopping import StopSignal
 from core.targets.target import Target
 
 
@@ -49,22 +49,23 @@ class Job:
     model: ComponentModel
     stepper: Stepper
     run: RunDirectory
-    log: MetricsLog
-    mirror: Mirror
     start: int
     """First step to do: 0, or that of the checkpoint it resumes from."""
     warms_up: bool
     """Whether a fresh start begins with the faithfulness warm-up; a warm start does not."""
     folds: bool
     """Whether rows of zeros may be folded, see `core.decomposition.null_rows`."""
-    on_saved: Callable[[int], object]
+    log: MetricsLog | None = None
+    """None on the ranks that do not write."""
+    mirror: Mirror = field(default_factory=NoMirror)
+    on_saved: Callable[[int], object] = lambda step: None
     """Called after each checkpoint with its step."""
 
     def batch(self, step: int) -> Batch:
-        """The training batch of one step."""
+        """This rank's part of the training batch of one step."""
         inputs = self.target.batch("train", step, self.settings.training.batch_size)
         batch = fold_null_rows(inputs) if self.folds else Batch(inputs)
-        return batch.to(self.stepper.device)
+        return batch.share(self.stepper.ranks).to(self.stepper.device)
 
 
 def run_job(job: Job, observer: Observer) -> Evaluation:
@@ -77,16 +78,19 @@ def run_job(job: Job, observer: Observer) -> Evaluation:
     """
     settings = job.settings
     steps = settings.training.steps
-    guard = FiniteGuard(every=1 if job.stepper.device.type == "cpu" else settings.record.log_every)
+    ranks = job.stepper.ranks
+    guard = FiniteGuard(1 if job.stepper.device.type == "cpu" else settings.record.log_every, ranks)
     with StopSignal() as stop:
         if job.start == 0 and job.warms_up:
             warmup = settings.training.warmup
             warm_up_faithfulness(job.model, warmup, lambda n: observer.progress("warm-up", n, warmup.steps))
+        ranks.align(job.model.parameters())
         for step in range(job.start, steps):
-            if step > job.start and (step % settings.record.checkpoint_every == 0 or stop.requested):
+            stopping = ranks.any(stop.requested)
+            if step > job.start and (step % settings.record.checkpoint_every == 0 or stopping):
                 guard.check()
                 _save(job, step)
-            if stop.requested:
+            if stopping:
                 raise Interrupted(f"stopped at step {step} of {steps}; everything up to there is saved.")
             if step % settings.evaluation.every == 0:
                 _evaluate(job, step, observer)
@@ -112,18 +116,24 @@ def _evaluate(job: Job, step: int, observer: Observer) -> Evaluation:
     _record(job, {"step": step, "kind": "eval", **evaluation.scalars})
     if step % settings.figures_every == 0 or step == job.settings.training.steps:
         observer.message(f"step {step}: {evaluation.headline()}")
-        for path in draw_figures(job.model, job.target, evaluation, job.run, step):
-            job.mirror.image(path, step)
+        if job.stepper.ranks.is_main:
+            for path in draw_figures(job.model, job.target, evaluation, job.run, step):
+                job.mirror.image(path, step)
     return evaluation
 
 
 def _record(job: Job, record: dict[str, Any]) -> None:
-    job.log.append(record)
-    job.mirror.scalars(record)
+    if job.log is not None:
+        job.log.append(record)
+        job.mirror.scalars(record)
 
 
 def _save(job: Job, step: int) -> None:
     check_learnt(job.model, step)
-    training = {"optimizer": job.stepper.optimizer.state_dict()}
-    save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
-    job.on_saved(step)
+    training = {
+        "optimizer": job.stepper.optimizer.state_dict(),
+        "persistent": job.stepper.persistent_state(),
+    }
+    if job.stepper.ranks.is_main:
+        save_checkpoint(job.run, step, job.model, training, job.settings.record.keep_checkpoints)
+        job.on_saved(step)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from core.components.component_model import ComponentModel
 from core.components.factored import dense
+from core.parallel import Ranks
 from core.shapes import PositionValues
 
 ROW_BLOCK = 64
@@ -38,6 +39,18 @@ class Batch:
         """The same batch on a device; inputs may be a tensor or a mapping of tensors."""
         weights = None if self.weights is None else self.weights.to(device)
         return Batch(_moved(self.inputs, device), weights, self.size)
+
+    def share(self, ranks: Ranks) -> "Batch":
+        """The rows of this rank; inputs may be a tensor or a mapping of tensors with the rows first."""
+        if ranks.size == 1:
+            return self
+        inputs = self.inputs
+        if isinstance(inputs, Mapping):
+            inputs = {name: ranks.rows(value) for name, value in inputs.items()}
+        else:
+            inputs = ranks.rows(inputs)
+        weights = None if self.weights is None else ranks.rows(self.weights)
+        return Batch(inputs, weights, None if self.size is None else self.size // ranks.size)
 
 
 def zero_rows_are_null(model: ComponentModel, inputs: Any) -> bool:

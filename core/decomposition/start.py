@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast, get_args
 
-import torch
 from torch import Tensor
 
 from core.components.component_model import ComponentModel
@@ -16,8 +15,9 @@ from core.decomposition.checkpoint import load_component_tensors, read_component
 from core.decomposition.checks import check_evaluation, check_float32, check_positions
 from core.decomposition.loop import Job, Observer, run_job
 from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
-from core.decomposition.null_rows import Batch, zero_rows_are_null
-from core.decomposition.settings import DecompositionSettings, settings_from
+from core.decomposition.null_rows import ROW_BLOCK, Batch, zero_rows_are_null
+from core.decomposition.opening import build_model, largest_product
+from core.decomposition.settings import DecompositionSettings
 from core.decomposition.step import Stepper
 from core.decomposition.summary import Cost, summarise
 from core.devices import (
@@ -29,13 +29,14 @@ from core.devices import (
     thread_count,
 )
 from core.errors import Interrupted, SpdError, UsageError
+from core.parallel import SINGLE, Ranks
 from core.runs.catalogue import find_resumable, find_running, resolve_run
 from core.runs.directory import RunDirectory, new_run_id, runs_folder
 from core.runs.files import ensure_writable, new_folder, write_json, write_text
 from core.runs.lock import RunLock
 from core.runs.manifest import Manifest, new_manifest, this_process
 from core.runs.metrics_log import MetricsLog
-from core.settings import read_yaml, to_plain, to_yaml
+from core.settings import to_plain, to_yaml
 from core.targets.load import load_target
 from core.targets.target import Target, TargetProgress
 
@@ -62,6 +63,8 @@ class RunRequest:
     """A model in memory, instead of the one the settings describe."""
     output: Callable[[Any], Tensor] | None = None
     """Picks the output tensor from what that model returns."""
+    ranks: Ranks = SINGLE
+    """The processes that share each batch; each of them makes the same request."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,16 @@ def start_run(request: RunRequest, observer: Observer) -> RunResult:
 
 def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     settings = request.settings
+    ranks = request.ranks
     resolve_device(request.device)  # a wrong name is found before anything else is looked at
     ensure_writable(runs_folder(request.root))
-    resumed = _find_resumed(request)
+    ranks.share_of(settings.training.batch_size, "training.batch_size")
+    resumed = ranks.share(_find_resumed(request) if ranks.is_main else None)
     # Another device would draw other noise, so a resumed run stays on its own unless told otherwise.
     device = resolve_device(resumed[1].device if resumed and request.device == "auto" else request.device)
     if request.warm_start and not resumed:
         resolve_run(request.root, request.warm_start)  # a wrong name is told before a target is trained
-    target = request.target or _load_target(request, observer)
+    target = request.target or _load_target_together(request, observer)
     check_evaluation(target.model, settings)
     model = build_model(settings, target, device, request.output)
     with _given_back(model):
@@ -116,16 +121,19 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
         if resumed:
             precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
         else:
-            precision = resolve_precision(request.precision, device, largest_product(model, settings))
-            threads = choose_threads(batch_size, sum(site.C for site in model.sites.values()))
+            largest = largest_product(model, settings, batch_size // ranks.size)
+            precision = ranks.share(resolve_precision(request.precision, device, largest))
+            components = sum(site.C for site in model.sites.values())
+            threads = choose_threads(batch_size // ranks.size, components)
             warm_start = request.warm_start
         if precision not in get_args(Precision):
             raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
         check_float32(model)
         distance = settings.resolved_distance(target.distance)
-        stepper = Stepper(model, settings, distance, cast(Precision, precision), device)
-        probe = Batch(target.batch("train", 0, batch_size)).to(device).inputs
-        check_positions(model.target_pass(probe))  # fails here where a module never runs
+        stepper = Stepper(model, settings, distance, cast(Precision, precision), device, ranks)
+        probe = Batch(target.batch("train", 0, batch_size)).share(ranks).to(device).inputs
+        positions = check_positions(model.target_pass(probe))  # fails here where a module never runs
+        stepper.check_sources(positions)
         # Once there is a checkpoint, the run it started from is not needed any more.
         if warm_start and not (resumed and resumed[0].latest_checkpoint()):
             warm_start = _warm_start(model, request.root, warm_start)
@@ -133,89 +141,69 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
 
 
 def _execute(request: RunRequest, prepared: _Prepared, observer: Observer, began: float) -> RunResult:
-    settings, stepper = request.settings, prepared.stepper
-    run, manifest = prepared.resumed or _create(request, prepared)
-    observer.message(f"run {run.run_id} in {run.path}")
-    summary: dict[str, Any] | None = None
+    ranks, stepper = request.ranks, prepared.stepper
     with ExitStack() as stack:
-        stack.enter_context(RunLock(run))
+        begun = None
+        if ranks.is_main:
+            begun = prepared.resumed or _create(request, prepared)
+            observer.message(f"run {begun[0].run_id} in {begun[0].path}")
+            stack.enter_context(RunLock(begun[0]))
+        begun = ranks.share(begun)
+        assert begun is not None
+        run, manifest = begun
         start = 0
         if prepared.resumed:  # read under the lock: until then another process may have gone on with it
             manifest, start = _resume(run, stepper, observer)
-        record = stack.enter_context(_recorded(run, manifest, began))
-        log = stack.enter_context(MetricsLog(run.metrics))
-        log.truncate_after(start - 1)
-        mirror = _open_mirror(request, run, observer)
-        record(status="running", wandb_url=mirror.url, error=None, **this_process())
         job = Job(
-            settings=settings,
+            settings=request.settings,
             target=prepared.target,
             model=stepper.model,
             stepper=stepper,
             run=run,
-            log=log,
-            mirror=mirror,
             start=start,
             warms_up=prepared.warm_start is None,
-            folds=zero_rows_are_null(stepper.model, prepared.probe),
-            on_saved=lambda step: record(step=step),
+            folds=not stepper.bound_to_rows
+            and zero_rows_are_null(stepper.model, prepared.probe)
+            and ROW_BLOCK % ranks.size == 0,
         )
-        try:
-            evaluation = run_job(job, observer)
-            cost = Cost(record().seconds, peak_memory_bytes(stepper.device))
-            summary = summarise(run, settings, evaluation, cost)
-            write_json(run.summary, summary)
-        finally:
-            mirror.finish(summary)
+        if not ranks.is_main:
+            run_job(job, observer)
+            return RunResult(run, ranks.share({}), stepper.model)
+        record = stack.enter_context(_recorded(run, manifest, began))
+        summary = ranks.share(_write(job, request, record, observer, stack))
         record(status="finished")
-    assert summary is not None
     return RunResult(run, summary, stepper.model)
 
 
-def build_model(
-    settings: DecompositionSettings,
-    target: Target,
-    device: torch.device,
-    output: Callable[[Any], Tensor] | None = None,
-) -> ComponentModel:
-    """A fresh component model of `target` on `device`."""
-    model = ComponentModel(
-        target.model.to(device),
-        settings.components,
-        settings.importance,
-        ties=target.ties,
-        output=output,
-        seed=settings.seed,
-    )
-    return model.to(device)
+def _write(
+    job: Job, request: RunRequest, record: Callable[..., Manifest], observer: Observer, stack: ExitStack
+) -> dict[str, Any]:
+    """Do the job as the one process that writes; returns the summary."""
+    log = stack.enter_context(MetricsLog(job.run.metrics))
+    log.truncate_after(job.start - 1)
+    mirror = _open_mirror(request, job.run, observer)
+    record(status="running", wandb_url=mirror.url, error=None, **this_process())
+    job = replace(job, log=log, mirror=mirror, on_saved=lambda step: record(step=step))
+    summary: dict[str, Any] | None = None
+    try:
+        evaluation = run_job(job, observer)
+        cost = Cost(record().seconds, peak_memory_bytes(job.stepper.device))
+        summary = summarise(job.run, request.settings, evaluation, cost)
+        write_json(job.run.summary, summary)
+    finally:
+        mirror.finish(summary)
+    assert summary is not None
+    return summary
 
 
-def open_run(
-    run: RunDirectory, root: Path, device: str = "cpu"
-) -> tuple[ComponentModel, DecompositionSettings, Target]:
-    """A run's model at its newest checkpoint, with its settings and target.
-
-    Raises:
-        UsageError: no checkpoint, a damaged one, or a run of a model that only its maker has.
-    """
-    settings = read_settings(run)
-    if settings.target is None:
-        raise UsageError(f"run {run.run_id} decomposes a model that was handed to the Python API.", _API_HELP)
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        raise UsageError(f"run {run.run_id} has no checkpoint yet.", "Let it run longer, or resume it.")
-    target = load_target(settings.target, settings.seed, root, None)
-    model = build_model(settings, target, resolve_device(device))
-    load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
-    return model, settings, target
-
-
-def read_settings(run: RunDirectory) -> DecompositionSettings:
-    """The settings a run was made with."""
-    return settings_from(read_yaml(run.settings), str(run.settings))
-
-
-_API_HELP = "Build the same model and call core.decompose on it with resume=True."
+def _load_target_together(request: RunRequest, observer: Observer) -> Target:
+    """The target, made by the first rank while the others wait, and then read by all."""
+    if request.ranks.is_main:
+        target = _load_target(request, observer)
+        request.ranks.barrier()
+        return target
+    request.ranks.barrier()
+    return _load_target(request, observer)
 
 
 def _load_target(request: RunRequest, observer: Observer) -> Target:
@@ -237,14 +225,6 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
             report,
             check=lambda model: check_evaluation(model, settings),  # before minutes of training, not after
         )
-
-
-def largest_product(model: ComponentModel, settings: DecompositionSettings) -> tuple[int, int, int]:
-    """Rows, inner size and columns of the largest matrix product of a step, which decides the precision."""
-    sites = [site for site in model.sites.values() if site.kind != "embedding"]
-    widths = [(site.d_in, site.C) for site in sites] + [(site.C, site.d_out) for site in sites]
-    inner, columns = max(widths, key=lambda pair: pair[0] * pair[1], default=(0, 0))
-    return settings.training.batch_size, inner, columns
 
 
 def _find_resumed(request: RunRequest) -> tuple[RunDirectory, Manifest] | None:
@@ -283,7 +263,9 @@ def _resume(run: RunDirectory, stepper: Stepper, observer: Observer) -> tuple[Ma
     if checkpoint is not None:
         tensors, start = read_components(checkpoint)
         load_component_tensors(stepper.model, tensors, str(checkpoint))
-        stepper.optimizer.load_state_dict(read_training(checkpoint)["optimizer"])
+        training = read_training(checkpoint)
+        stepper.optimizer.load_state_dict(training["optimizer"])
+        stepper.load_persistent_state(training.get("persistent", {}))
     observer.message(f"resuming {run.run_id} at step {start}")
     now = {"resumed": [*manifest.resumed, datetime.now(UTC)], "device": str(stepper.device)}
     return manifest.update(step=start, **now), start

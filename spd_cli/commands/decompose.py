@@ -1,13 +1,15 @@
 """`spd decompose`: from a recipe, a settings file or an earlier run to a finished run."""
 
 import sys
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.errors import Interrupted, UsageError
-from spd_cli import options, report
+from spd_cli import options, ranks, report
 from spd_cli.sources import Source, command_to_resume, find_source
 from spd_cli.summary import print_summary
 
@@ -42,6 +44,7 @@ def decompose(
     seed: options.SeedOption = None,
     device: options.DeviceOption = "auto",
     precision: options.PrecisionOption = "auto",
+    dp: options.DpOption = None,
     out: options.OutOption = None,
     resume: ResumeOption = False,
     warm_start: WarmStartOption = None,
@@ -55,8 +58,10 @@ def decompose(
         return
     if source is None:
         raise UsageError("nothing to decompose was named.", "`spd decompose --list` shows the recipes.")
+    ranks.spread(dp)
     from core.runs.directory import output_root
 
+    quiet = quiet or ranks.is_follower(dp)
     root = output_root(out)
     changes = [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
     with report.working("loading", quiet):
@@ -69,6 +74,7 @@ def decompose(
     if resume:
         _check_resumable(chosen, changes, warm_start)
     from core.decomposition.start import RunRequest
+    from core.parallel import joined_ranks
 
     request = RunRequest(
         settings=chosen.settings,
@@ -81,8 +87,11 @@ def decompose(
         wandb_project=wandb,
         command=("spd", *sys.argv[1:]),
     )
-    flags = {"--device": device, "--precision": precision, "--out": out, "--wandb": wandb}
-    summary = _run(request, chosen, flags, quiet)
+    flags = {"--device": device, "--precision": precision, "--dp": dp, "--out": out, "--wandb": wandb}
+    with joined_ranks(device, dp) as group:
+        summary = _run(replace(request, ranks=group), chosen, flags, quiet)
+    if ranks.is_follower(dp):
+        return
     if as_json:
         report.result_json(summary)
     else:
@@ -125,7 +134,13 @@ def _list_recipes(as_json: bool) -> None:
 
     recipes = recipe_names()
     if as_json:
-        report.result_json([{"name": r.name, "summary": r.summary, "minutes": r.minutes} for r in recipes])
+        fields = ("name", "family", "summary", "minutes")
+        report.result_json([{field: getattr(recipe, field) for field in fields} for recipe in recipes])
         return
-    rows = [(r.name, report.duration(60 * r.minutes), r.summary) for r in recipes]
-    report.result_table(("recipe", "time on 2 cores", "what it is"), rows)
+    for family, members in groupby(recipes, key=lambda recipe: recipe.family):
+        # Those without a time need a GPU, as the heading says: a column for it would only take room.
+        rows = [
+            (r.name, *([report.duration(60 * r.minutes)] if r.minutes else []), r.summary) for r in members
+        ]
+        columns = ("recipe", "time on 2 cores", "what it is")
+        report.result_table(columns if len(rows[0]) == 3 else columns[::2], rows, title=family)

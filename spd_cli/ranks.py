@@ -1,0 +1,30 @@
+"""`--dp N`: one command as N processes."""
+
+import sys
+
+import typer
+
+from core.errors import SpdError
+from core.launching import launch, launched_place
+
+
+def spread(dp: int | None) -> None:
+    """Where `--dp N` asks for N processes and they are not there yet: start them, and end with their code.
+
+    Returns in each of the processes themselves, and where one is enough. Ranks other than 0 are silent.
+
+    Raises:
+        SpdError: a rank other than 0 failed first; with the end of what it said.
+    """
+    if dp in (None, 1) or launched_place(dp) is not None:
+        return
+    code, wrong = launch([sys.executable, "-m", "spd_cli", *sys.argv[1:]], dp)
+    if wrong:
+        raise SpdError(wrong)
+    raise typer.Exit(code)
+
+
+def is_follower(dp: int | None) -> bool:
+    """Whether this process is a rank that leaves the talking to rank 0."""
+    place = launched_place(dp)
+    return place is not None and place.rank > 0
