@@ -16,6 +16,9 @@ from core.errors import SpdError
 from core.losses.context import Distance, LossContext
 from core.losses.faithfulness import faithfulness
 from core.losses.minimality import MinimalityLoss
+from core.losses.persistent_sources import PersistentSources, restored_sources
+from core.losses.reconstruction import persistent_losses
+from core.parallel import SINGLE, Ranks
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,24 @@ class Stepper:
         distance: Distance,
         precision: Precision,
         device: torch.device,
+        ranks: Ranks = SINGLE,
     ) -> None:
         self.model = model
         self.settings = settings
         self.distance: Distance = distance
         self.precision: Precision = precision
         self.device = device
+        self.ranks = ranks
         self.optimizer = build_optimizer(model, settings.training)
+        self.persistent_losses = persistent_losses(settings.losses)
+        # Sources of those losses by name, from the first batch on.
+        self.persistent: dict[str, PersistentSources] = {}
 
     def measure(self, batch: Batch, step: int) -> StepResult:
         """All losses on one batch, with gradients."""
         with autocast(self.device, self.precision):
             context = self.context(batch, step)
+            self._warm_up_sources(context, step)
             measured = {
                 name: loss.measure(context, name).value for name, loss in self.settings.losses.items()
             }
@@ -62,8 +71,8 @@ class Stepper:
     def context(self, batch: Batch, step: int, purpose: str = "train") -> LossContext:
         """What the losses of one batch share: the target's pass and the importances."""
         target = self.model.target_pass(batch.inputs)
-        noise = NoiseKey(self.settings.seed, purpose, (step,))
-        jitter = NoiseKey(self.settings.seed, f"{purpose}/jitter", (step,))
+        noise = NoiseKey(self.settings.seed, purpose, (step,), self.ranks.rank)
+        jitter = NoiseKey(self.settings.seed, f"{purpose}/jitter", (step,), self.ranks.rank)
         importance = self.model.importance(target, jitter if purpose == "train" else None)
         positions = next(iter(importance.lower.values())).shape[:-1].numel()
         return LossContext(
@@ -77,6 +86,8 @@ class Stepper:
             weight_delta=self.settings.components.weight_delta,
             n_positions=batch.size or positions,
             row_weights=batch.weights,
+            ranks=self.ranks,
+            persistent=self.persistent,
         )
 
     def update(self, result: StepResult, step: int) -> dict[str, Tensor]:
@@ -89,6 +100,7 @@ class Stepper:
             group["lr"] = rate * factor
         self.optimizer.zero_grad(set_to_none=True)
         result.losses["total"].backward()
+        self.ranks.average_gradients(self.model.parameters())
         norms: dict[str, Tensor] = {}
         clips = {"components": training.clip_components, "importance": training.clip_importance}
         logged = step % self.settings.record.log_every == 0
@@ -99,7 +111,52 @@ class Stepper:
                 grads = [p.grad for p in group["params"] if p.grad is not None]
                 norms[name] = torch.nn.utils.get_total_norm(grads)
         self.optimizer.step()
+        for name, (loss, _) in self.persistent_losses.items():
+            if loss.coeff:  # else no gradient has reached the sources
+                held = self.persistent[name]
+                held.ascend_after_backward(loss.coeff, held.rate(step, training.steps))
         return norms
+
+    @property
+    def bound_to_rows(self) -> bool:
+        """Whether some loss has sources for each row of a batch, which must then not be folded."""
+        return any(masks.bound_to_rows for _, masks in self.persistent_losses.values())
+
+    def check_sources(self, positions: torch.Size) -> None:
+        """Refuse persistent sources that cannot serve this rank's batches, whose positions these are.
+
+        Raises:
+            UsageError: rows that the sources do not divide, or no sequence positions.
+        """
+        for _, masks in self.persistent_losses.values():
+            masks.scope.leading(positions)
+
+    def persistent_state(self) -> dict[str, Any]:
+        """The persistent sources of all ranks by loss, for a checkpoint; every rank must ask.
+
+        Raises:
+            NonFiniteLoss: one of them is not finite.
+        """
+        state = {name: held.state() for name, held in self.persistent.items()}
+        for name, found in state.items():
+            if not all(bool(torch.isfinite(value).all()) for value in found["values"].values()):
+                raise NonFiniteLoss(f"the persistent sources of {name} are not finite.", _LOWER_SOMETHING)
+        return state
+
+    def load_persistent_state(self, state: dict[str, Any]) -> None:
+        """Go on with sources from a checkpoint, written by any number of ranks."""
+        self.persistent.clear()
+        for name, found in state.items():
+            masks = self.persistent_losses[name][1]
+            self.persistent[name] = restored_sources(masks, found, self.device, self.ranks)
+
+    def _warm_up_sources(self, context: LossContext, step: int) -> None:
+        for name, (loss, masks) in self.persistent_losses.items():
+            if name not in self.persistent:
+                self.persistent[name] = masks.begin(context, name)
+            if loss.coeff:
+                rate = self.persistent[name].rate(step, self.settings.training.steps)
+                loss.warm_up_sources(context, name, rate)
 
 
 def build_optimizer(model: ComponentModel, training: TrainingSettings) -> torch.optim.AdamW:
@@ -128,12 +185,14 @@ def train_record(
     """One line of metrics.jsonl: losses, L0 per module, learning rate, gradient norms."""
     context = result.context
     record: dict[str, Any] = {"step": step, "kind": "train"}
-    record |= {f"loss/{name}": float(value.detach()) for name, value in result.losses.items()}
-    for name, g in context.importance.lower.items():
-        active = (g.detach() > settings.evaluation.alive_threshold).sum(-1).float()
-        if context.row_weights is not None:
-            active = active * context.row_weights
-        record[f"l0/{name}"] = float(active.sum() / context.n_positions)
+    losses = context.ranks.mean(torch.stack([value.detach() for value in result.losses.values()]))
+    record |= {f"loss/{name}": value for name, value in zip(result.losses, losses.tolist(), strict=True)}
+    active = []
+    for g in context.importance.lower.values():
+        count = (g.detach() > settings.evaluation.alive_threshold).sum(-1).float()
+        active.append((count if context.row_weights is None else count * context.row_weights).sum())
+    l0 = context.ranks.mean(torch.stack(active)) / context.n_positions
+    record |= {f"l0/{name}": value for name, value in zip(context.importance.lower, l0.tolist(), strict=True)}
     record["lr"] = settings.training.lr.at(step, settings.training.steps)
     for name, loss in settings.losses.items():
         if isinstance(loss, MinimalityLoss) and loss.p_final is not None:
@@ -165,8 +224,9 @@ _LOWER_SOMETHING = "The checkpoints before it are kept; lower training.lr.start 
 class FiniteGuard:
     """Finds the first step and term that is not finite, without waiting for a GPU at every step."""
 
-    def __init__(self, every: int) -> None:
+    def __init__(self, every: int, ranks: Ranks = SINGLE) -> None:
         self.every = every
+        self.ranks = ranks
         self.seen: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, step: int, losses: dict[str, Tensor]) -> None:
@@ -182,9 +242,13 @@ class FiniteGuard:
     def check(self) -> None:
         """Look at everything remembered."""
         seen, self.seen = self.seen, []
-        if not seen or bool(torch.isfinite(torch.stack([values for _, _, values in seen])).all()):
+        if not seen:
             return
-        for step, names, values in seen:
+        # A sum over ranks is finite only where all of them are, so every rank comes to the same verdict.
+        losses = self.ranks.sum(torch.stack([values for _, _, values in seen]))
+        if bool(torch.isfinite(losses).all()):
+            return
+        for (step, names, _), values in zip(seen, losses, strict=True):
             bad = [name for name, value in zip(names, values.tolist(), strict=True) if value - value != 0]
             if bad:
                 terms = [name for name in bad if name != "total"] or bad

@@ -44,7 +44,7 @@ class AdversarialMasks(Settings):
             for index, name in enumerate(context.sites)
             if name in routed
         }
-        frozen = _without_gradients(context)
+        frozen = without_gradients(context)
         for _ in range(self.n_steps):
             for source in sources.values():
                 source.requires_grad_(True)
@@ -82,12 +82,12 @@ def source_masks(context: LossContext, routed: RoutedPass, sources: dict[str, Te
         if context.weight_delta:
             source, delta = source[..., :-1], source[..., -1].expand(context.positions)
         g = context.importance.lower[name]
-        masks[name] = SourceMask(g, source.expand_as(g), delta, route)
+        masks[name] = SourceMask(g, source, delta, route)
     return masks
 
 
-def _without_gradients(context: LossContext) -> LossContext:
-    # The ascent needs gradients of the sources alone; everything else is a constant there.
+def without_gradients(context: LossContext) -> LossContext:
+    """The same batch for an ascent, which needs gradients of the sources alone."""
     importance = context.importance
     detached = type(importance)(
         *(

@@ -1,14 +1,17 @@
 """What every loss of one step is measured on, and the result it returns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core import native
 from core.components.component_model import ComponentModel, Importance, TargetPass
 from core.components.masks import NoiseKey
+from core.losses.persistent_sources import PersistentSources
 from core.parallel import SINGLE, Ranks
 from core.shapes import PositionValues
 
@@ -67,6 +70,8 @@ class LossContext:
     """How many equal rows of the batch each row stands for (see `core.decomposition.null_rows`)."""
     ranks: Ranks = SINGLE
     """The processes that share the batch; everything above is this one's share."""
+    persistent: Mapping[str, PersistentSources] = field(default_factory=dict)
+    """The sources of the losses that keep theirs from step to step, by the loss's name."""
 
     @property
     def positions(self) -> torch.Size:
@@ -113,9 +118,27 @@ def distance_sum(output: Tensor, target: Tensor, distance: Distance) -> tuple[Te
     `mse`: squared differences over elements. `kl`: KL(target || output) of softmax over the last
     dimension, over positions.
     """
+    if distance == "kl" and output.dtype == target.dtype and native.usable_stored(output):
+        return _NativeDivergence.apply(output, target), target[..., 0].numel()
     output = output.float()
     target = target.float()
     if distance == "mse":
         return F.mse_loss(output, target, reduction="sum"), target.numel()
     log_p, log_q = F.log_softmax(target, dim=-1), F.log_softmax(output, dim=-1)
     return F.kl_div(log_q, log_p, log_target=True, reduction="sum"), target[..., 0].numel()
+
+
+class _NativeDivergence(torch.autograd.Function):
+    """The summed divergence from logits, without probabilities or their logarithms in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
+        output, target = output.contiguous(), target.contiguous()
+        rows, normalisers = native.divergence_forward(output, target)
+        ctx.save_for_backward(output, target, normalisers)
+        return rows.sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        output, target, normalisers = ctx.saved_tensors
+        return native.divergence_backward(output, target, normalisers, float(grads[0])), None

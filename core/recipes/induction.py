@@ -1,12 +1,12 @@
 """An attention-only transformer that copies what followed the last token before (induction)."""
 
-from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.routing import RouteLayerwise
 from core.components.selection import ComponentsSettings, ModulePattern
-from core.decomposition.schedule import Schedule
 from core.decomposition.settings import DecompositionSettings, EvaluationSettings, TrainingSettings
 from core.losses.minimality import MinimalityLoss
 from core.losses.reconstruction import ReconstructionLoss
+from core.schedule import Schedule
 from core.targets.induction import InductionSettings
 
 
@@ -16,7 +16,7 @@ def ih() -> DecompositionSettings:
         recipe="ih",
         target=InductionSettings(),
         components=ComponentsSettings(modules=(ModulePattern(pattern="layers.*.*_proj", C=40),)),
-        importance=ImportanceSettings(kind="vector_mlp", hidden=(16,)),
+        importance=LayerwiseImportance(kind="vector_mlp", hidden=(16,)),
         losses={
             "minimality": MinimalityLoss(coeff=1e-3, p=2, p_final=0.3, anneal_start=0.0),
             "stochastic": ReconstructionLoss(coeff=1),

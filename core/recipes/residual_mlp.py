@@ -1,10 +1,10 @@
 """Residual MLPs that compute 100 ReLUs with 50 neurons, in 1, 2 or 3 layers (SPD paper, section 3.2)."""
 
 from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.routing import RouteLayerwise, RouteSubset
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.metrics.target_solution import DenseSolution, IdentitySolution, TargetSolution
-from core.decomposition.schedule import Schedule
 from core.decomposition.settings import (
     DecompositionSettings,
     EvaluationSettings,
@@ -15,6 +15,7 @@ from core.losses.adversary import AdversarialMasks
 from core.losses.minimality import MinimalityLoss
 from core.losses.reconstruction import ReconstructionLoss
 from core.losses.union import LossSettings
+from core.schedule import Schedule
 from core.targets.residual_mlp import ResidualMLPSettings
 
 
@@ -24,7 +25,7 @@ def resid_mlp1() -> DecompositionSettings:
         "resid_mlp1",
         ResidualMLPSettings(n_layers=1, d_mlp=50),
         C=100,
-        importance=ImportanceSettings(kind="mlp", hidden=(16,)),
+        importance=LayerwiseImportance(kind="mlp", hidden=(16,)),
         losses=_stochastic_losses(minimality=1e-5),
         training=_training(steps=20_000, lr=2e-3),
     )
@@ -36,7 +37,7 @@ def resid_mlp2() -> DecompositionSettings:
         "resid_mlp2",
         ResidualMLPSettings(n_layers=2, d_mlp=25),
         C=400,
-        importance=ImportanceSettings(kind="shared_mlp", hidden=(256,)),
+        importance=LayerwiseImportance(kind="shared_mlp", hidden=(256,)),
         losses={
             "minimality": MinimalityLoss(coeff=1e-4, p=2),
             "stochastic_subset": ReconstructionLoss(coeff=2, routing=RouteSubset()),
@@ -54,7 +55,7 @@ def resid_mlp3() -> DecompositionSettings:
         "resid_mlp3",
         ResidualMLPSettings(n_layers=3, d_mlp=17, n_features=102),
         C=500,
-        importance=ImportanceSettings(kind="mlp", hidden=(128,)),
+        importance=LayerwiseImportance(kind="mlp", hidden=(128,)),
         losses=_stochastic_losses(minimality=1e-5),
         training=_training(steps=50_000, lr=1e-3),
     )

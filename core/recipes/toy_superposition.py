@@ -3,10 +3,10 @@
 from core.components.routing import RouteLayerwise
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.metrics.target_solution import DenseSolution, IdentitySolution, TargetSolution
-from core.decomposition.schedule import Schedule
 from core.decomposition.settings import DecompositionSettings, EvaluationSettings, TrainingSettings
 from core.losses.minimality import MinimalityLoss
 from core.losses.reconstruction import ReconstructionLoss
+from core.schedule import Schedule
 from core.targets.toy_superposition import ToySuperpositionSettings
 from core.targets.training import TargetTrainingSettings
 

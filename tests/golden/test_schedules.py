@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.decomposition.schedule import Schedule
 from core.losses.minimality import MinimalityLoss
+from core.schedule import Schedule
 
 
 def test_schedules_give_the_golden_value_at_every_step(golden: Any) -> None:

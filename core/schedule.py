@@ -1,4 +1,4 @@
-"""Learning-rate schedules."""
+"""Schedules of learning rates."""
 
 import math
 from typing import Literal
