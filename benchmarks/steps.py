@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from core import native
 from core.components.component_model import ComponentModel
+from core.decomposition.checks import check_positions
 from core.decomposition.null_rows import Batch, fold_null_rows, zero_rows_are_null
 from core.decomposition.opening import build_model, largest_product
 from core.decomposition.settings import DecompositionSettings
@@ -50,6 +51,8 @@ REFERENCE_MS = {
 
 REFERENCE_GELU_MS = 4.6
 
+CPU = torch.device("cpu")
+
 
 def calibrate() -> float:
     """Milliseconds of `gelu_mlp` (median of 15)."""
@@ -72,17 +75,17 @@ def milliseconds(action: Callable[[], object]) -> float:
 @contextmanager
 def eager_torch() -> Iterator[None]:
     """Without kernels and without sharing: what the formulas say, operation by operation."""
-    usable, masked_pass = native.usable, ComponentModel.masked_pass
+    usable, usable_stored, masked_pass = native.usable, native.usable_stored, ComponentModel.masked_pass
 
     def alone(self: ComponentModel, inputs: object, masks: dict, *_: object) -> tuple[Tensor, dict]:
         return masked_pass(self, inputs, masks)
 
-    native.usable = lambda tensor: False
+    native.usable = native.usable_stored = lambda tensor: False
     ComponentModel.masked_pass = alone  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        native.usable = usable
+        native.usable, native.usable_stored = usable, usable_stored
         ComponentModel.masked_pass = masked_pass  # type: ignore[method-assign]
 
 
@@ -90,16 +93,21 @@ class Contender:
     """One way to do the steps of a recipe."""
 
     def __init__(
-        self, settings: DecompositionSettings, target: Target, precision: Precision, plain: bool
+        self,
+        settings: DecompositionSettings,
+        target: Target,
+        precision: Precision,
+        plain: bool,
+        device: torch.device = CPU,
     ) -> None:
         self.plain, self.target, self.settings = plain, target, settings
-        device = torch.device("cpu")
         self.model = build_model(settings, target, device)
         self.stepper = Stepper(self.model, settings, target.distance, precision, device)
-        batch = self.target.batch("train", 0, settings.training.batch_size)
+        batch = Batch(self.target.batch("train", 0, settings.training.batch_size)).to(device).inputs
+        positions = check_positions(self.model.target_pass(batch)).numel()
         self.folds = not plain and zero_rows_are_null(self.model, batch)
         components = sum(site.C for site in self.model.sites.values())
-        wanted = choose_threads(settings.training.batch_size, components)
+        wanted = choose_threads(positions, components)
         self.threads = torch.get_num_threads() if plain else wanted
         self.step = 0
         self.times: list[float] = []
@@ -115,8 +123,10 @@ class Contender:
 
     def _step(self) -> None:
         inputs = self.target.batch("train", self.step, self.settings.training.batch_size)
-        batch = fold_null_rows(inputs) if self.folds else Batch(inputs)
+        batch = (fold_null_rows(inputs) if self.folds else Batch(inputs)).to(self.stepper.device)
         self.stepper.update(self.stepper.measure(batch, self.step), self.step)
+        if self.stepper.device.type == "cuda":
+            torch.cuda.synchronize(self.stepper.device)
         self.step += 1
 
 
@@ -127,9 +137,7 @@ def compare(name: str, seconds: float, root: Path) -> tuple[float, float, float]
     target = load_target(settings.target, settings.seed, root)
     contenders = []
     model = build_model(settings, target, torch.device("cpu"))
-    own = resolve_precision(
-        "auto", torch.device("cpu"), largest_product(model, settings, settings.training.batch_size)
-    )
+    own = resolve_precision("auto", CPU, largest_product(model, settings.training.batch_size))
     model.detach()
     sides: tuple[tuple[Precision, bool], ...] = ((own, False), ("fp32", True), ("bf16", True))
     for precision, plain in sides:

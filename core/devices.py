@@ -64,13 +64,13 @@ def resolve_precision(name: str, device: torch.device, largest_matmul: tuple[int
     return "bf16" if fp32 > BF16_ADVANTAGE * bf16 else "fp32"
 
 
-def choose_threads(batch_size: int, components: int) -> int:
-    """CPU threads for steps on `batch_size` rows of `components` subcomponents in all.
+def choose_threads(positions: int, components: int) -> int:
+    """CPU threads for steps on so many positions of `components` subcomponents in all.
 
     Waking a second thread costs more than it saves below about a quarter million elements an operation
     (measured: tms_5-2 takes 2.9 ms a step on one thread and 8 to 10 on two). Never more than torch has.
     """
-    return max(1, min(torch.get_num_threads(), batch_size * components // THREAD_ELEMENTS))
+    return max(1, min(torch.get_num_threads(), positions * components // THREAD_ELEMENTS))
 
 
 @contextmanager

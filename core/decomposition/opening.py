@@ -61,14 +61,12 @@ def read_settings(run: RunDirectory) -> DecompositionSettings:
     return settings_from(read_yaml(run.settings), str(run.settings))
 
 
-def largest_product(
-    model: ComponentModel, settings: DecompositionSettings, rows: int
-) -> tuple[int, int, int]:
+def largest_product(model: ComponentModel, positions: int) -> tuple[int, int, int]:
     """Rows, inner size and columns of the largest matrix product of a step, which decides the precision."""
     sites = [site for site in model.sites.values() if site.kind != "embedding"]
     widths = [(site.d_in, site.C) for site in sites] + [(site.C, site.d_out) for site in sites]
     inner, columns = max(widths, key=lambda pair: pair[0] * pair[1], default=(0, 0))
-    return rows, inner, columns
+    return positions, inner, columns
 
 
 _API_HELP = "Build the same model and call core.decompose on it with resume=True."

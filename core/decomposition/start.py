@@ -107,7 +107,9 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     ranks = request.ranks
     resolve_device(request.device)  # a wrong name is found before anything else is looked at
     ensure_writable(runs_folder(request.root))
-    ranks.share_of(settings.training.batch_size, "training.batch_size")
+    batch_size = settings.training.batch_size
+    ranks.share_of(batch_size, "training.batch_size")
+    ranks.share_of(settings.evaluation.batch_size or batch_size, "evaluation.batch_size")
     resumed = ranks.share(_find_resumed(request) if ranks.is_main else None)
     # Another device would draw other noise, so a resumed run stays on its own unless told otherwise.
     device = resolve_device(resumed[1].device if resumed and request.device == "auto" else request.device)
@@ -117,22 +119,20 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
     check_evaluation(target.model, settings)
     model = build_model(settings, target, device, request.output)
     with _given_back(model):
-        batch_size = settings.training.batch_size
+        check_float32(model)
+        probe = Batch(target.batch("train", 0, batch_size)).share(ranks).to(device).inputs
+        positions = check_positions(model.target_pass(probe))  # fails here where a module never runs
         if resumed:
             precision, threads, warm_start = resumed[1].precision, resumed[1].threads, resumed[1].warm_start
         else:
-            largest = largest_product(model, settings, batch_size // ranks.size)
+            largest = largest_product(model, positions.numel())
             precision = ranks.share(resolve_precision(request.precision, device, largest))
-            components = sum(site.C for site in model.sites.values())
-            threads = choose_threads(batch_size // ranks.size, components)
+            threads = choose_threads(positions.numel(), sum(site.C for site in model.sites.values()))
             warm_start = request.warm_start
         if precision not in get_args(Precision):
             raise UsageError(f"the run to resume has precision {precision!r}.", "Allowed: fp32, bf16.")
-        check_float32(model)
         distance = settings.resolved_distance(target.distance)
         stepper = Stepper(model, settings, distance, cast(Precision, precision), device, ranks)
-        probe = Batch(target.batch("train", 0, batch_size)).share(ranks).to(device).inputs
-        positions = check_positions(model.target_pass(probe))  # fails here where a module never runs
         stepper.check_sources(positions)
         # Once there is a checkpoint, the run it started from is not needed any more.
         if warm_start and not (resumed and resumed[0].latest_checkpoint()):

@@ -24,7 +24,11 @@ class FaithfulnessLoss(Settings):
 
 
 def faithfulness(model: ComponentModel) -> Measurement:
-    """Pooled squared weight delta; one mean over all entries, not a mean of module means."""
-    deltas = list(model.weight_deltas().values())
+    """Pooled squared weight delta; one mean over all entries, not a mean of module means.
+
+    Always in float32: what the subcomponents leave over is soon less than the rounding of bfloat16.
+    """
+    with torch.autocast(next(model.parameters()).device.type, enabled=False):
+        deltas = list(model.weight_deltas().values())
     total = torch.stack([delta.square().sum() for delta in deltas]).sum()
     return Measurement(total, sum(delta.numel() for delta in deltas))

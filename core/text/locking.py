@@ -1,0 +1,57 @@
+"""One process builds, the others wait: a lock that the system gives back when its holder dies."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.runs.files import write_error
+
+_POLL_SECONDS = 0.05
+
+
+@contextmanager
+def build_lock(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the right to build `folder`; `waiting` is called once if another process has it now.
+
+    What killed builders of `folder`, and of folders whose names begin so, left there is removed. Where the
+    file system knows no locks, several may build at once, which costs time only: a folder appears by one
+    rename.
+
+    Raises:
+        SpdError: the folder above cannot be written.
+    """
+    path = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise write_error(path, error) from error
+    try:
+        _wait(descriptor, waiting)
+        for left in folder.parent.glob(f".{folder.name}*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+        # Somebody may wait on this file still: it then finds the folder built, and has no use for the lock.
+        with suppress(OSError):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, waiting: Callable[[], None]) -> None:
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not told:
+                waiting()
+                told = True
+            time.sleep(_POLL_SECONDS)
+        except OSError:  # no locks here
+            return
