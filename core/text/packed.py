@@ -77,6 +77,15 @@ class PackedWindows:
         return self._orders[epoch]
 
 
+def fixed_order(seed: int) -> Order:
+    """One shuffled order for all epochs: a few batches stand for the whole stream and stay the same."""
+
+    def order(epoch: int, count: int) -> Int[np.ndarray, " n"]:
+        return torch.randperm(count, generator=generator(seed, "order of windows/fixed")).numpy()
+
+    return order
+
+
 def epoch_order(seed: int, stream: str) -> Order:
     """The shuffled order of n windows in an epoch, as a function of (epoch, n)."""
 

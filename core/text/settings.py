@@ -126,5 +126,9 @@ class TextSettings(Settings):
     A small corpus, whose held-out documents are fewer than half that share, gives its end instead.
     """
 
+    split_seed: int = Field(default=0, ge=0)
+    """Chooses the documents that are held out, whatever the seed of a run: runs of different seeds, and a
+    model and its decomposition, should hold out the same ones."""
+
     shuffle: bool = True
     """Whether each pass over the training windows has an order of its own; evaluation never has."""

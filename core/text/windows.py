@@ -16,7 +16,7 @@ from torch import Tensor
 from core.errors import UsageError
 from core.text.corpus import Corpus, open_corpus
 from core.text.dataset import HubCorpus
-from core.text.packed import PackedWindows, WindowSource, epoch_order
+from core.text.packed import PackedWindows, WindowSource, epoch_order, fixed_order
 from core.text.settings import TextSettings
 from core.text.stream import ChunkedWindows, start_stream
 from core.text.tokenizer import Tokenizer
@@ -94,20 +94,22 @@ def open_text(
     corpus = open_corpus(settings.corpus)
     tell = report or (lambda phase, done, total: None)
     order = epoch_order(seed, "train") if settings.shuffle else None
+    split = settings.split_seed
     if isinstance(corpus, HubCorpus) and corpus.streaming:
-        start = start_stream(settings, corpus, seed, root, tell, window)
+        start = start_stream(settings, corpus, split, root, tell, window)
         _ensure_window(corpus, "eval", len(start.held_out), window)
-        train: WindowSource = ChunkedWindows(settings, corpus, seed, start, window, order, tell)
+        train: WindowSource = ChunkedWindows(settings, corpus, split, start, window, order, tell)
         tokenizer, folder, held_out, n_train = start.tokenizer, start.folder, start.held_out, None
     else:
-        files = tokenised_corpus(settings, corpus, seed, root, tell)
+        files = tokenised_corpus(settings, corpus, split, root, tell)
         tokenizer, folder, held_out = files.tokenizer, files.folder, files.ids["eval"]
         n_train = len(files.ids["train"])
         for split in SPLITS:
             _ensure_window(corpus, split, len(files.ids[split]), window, sum(files.documents.values()))
         train = PackedWindows(files.ids["train"], window, order)
+    held_out_windows = PackedWindows(held_out, window, fixed_order(split) if settings.shuffle else None)
     return TextWindows(
-        {"train": train, "eval": PackedWindows(held_out, window, None)},
+        {"train": train, "eval": held_out_windows},
         tokenizer,
         window,
         {"train": n_train, "eval": len(held_out)},

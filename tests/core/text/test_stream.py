@@ -58,7 +58,7 @@ def endless(text: TextWindows, seed: int, count: int) -> list[int]:
 
 
 def test_chunks_are_the_endless_text(make: Make, tmp_path: Path) -> None:
-    text = open_text(make(shuffle=False), 2, tmp_path)
+    text = open_text(make(shuffle=False).model_copy(update={"split_seed": 2}), 0, tmp_path)
     windows = text.batch("train", 0, 700)  # more than one pass over the dataset
     assert windows.flatten().tolist() == endless(text, 2, 700 * 16)
     assert text.n_windows("train") is None and text.n_tokens("train") is None
@@ -169,7 +169,7 @@ def test_splits_and_columns_that_are_not_there(make: Make, tmp_path: Path, strea
     folder.mkdir()
     for split, texts in (("train", TEXTS[:200]), ("test", TEXTS[200:])):
         polars.DataFrame({"text": texts, "n": range(len(texts))}).write_ndjson(folder / f"{split}.jsonl")
-    made = make(path=str(folder), streaming=streaming, eval_split="test")
+    made = make(path=str(folder), streaming=streaming, eval_split="test", shuffle=False)
     text = open_text(made, 0, tmp_path)
     shown = text.tokenizer.decode(text.batch("eval", 0, 6).flatten().tolist())
     assert shown.startswith(TEXTS[200])

@@ -53,7 +53,10 @@ def test_epochs_differ_and_evaluation_keeps_its_order(settings: TextSettings, tm
     assert n is not None and n > 20
     rows = windows_in(text, "train", 2 * n)
     assert set(rows[:n]) == set(rows[n:]) and rows[:n] != rows[n:]
-    assert rows != windows_in(open_text(settings, 1, tmp_path), "train", 2 * n)
+    other = open_text(settings, 1, tmp_path)
+    assert rows != windows_in(other, "train", 2 * n)
+    assert set(rows) == set(windows_in(other, "train", n))
+    assert windows_in(other, "eval", 5) == windows_in(text, "eval", 5)
     held = text.n_windows("eval")
     assert held is not None
     again = windows_in(text, "eval", 2 * held)
@@ -67,13 +70,14 @@ def test_epochs_differ_and_evaluation_keeps_its_order(settings: TextSettings, tm
 
 
 def test_ids_are_the_documents_joined_with_the_end_of_text(settings: TextSettings, tmp_path: Path) -> None:
-    text = open_text(settings, 5, tmp_path, window=1)
+    settings = settings.model_copy(update={"split_seed": 5})
+    text = open_text(settings, 0, tmp_path, window=1)
     for stream, held_out in (("train", False), ("eval", True)):
         expected: list[int] = []
         for index, document in enumerate(open_corpus(settings.corpus).documents("train")):
             if is_held_out(5, index, settings.eval_fraction) is held_out:
                 expected += [*text.tokenizer.encode(str(document)), text.tokenizer.end_of_text]
-        plain = open_text(settings.model_copy(update={"shuffle": False}), 5, tmp_path, window=1)
+        plain = open_text(settings.model_copy(update={"shuffle": False}), 1, tmp_path, window=1)
         assert plain.batch(stream, 0, len(expected)).flatten().tolist() == expected
         assert text.n_tokens(stream) == len(expected)
 
@@ -82,7 +86,7 @@ def test_a_small_corpus_of_one_document(tmp_path: Path, files_settings: Make) ->
     (tmp_path / "small.txt").write_text("".join(f"line {i} of a small text\n" for i in range(120))[:3000])
     made = files_settings(tmp_path / "small.txt", eval_fraction=0.1, shuffle=False)
     for seed in range(12):  # the one document is held out under some of them
-        text = open_text(made, seed, tmp_path)
+        text = open_text(made.model_copy(update={"split_seed": seed}), 0, tmp_path)
         n, held = text.n_tokens("train"), text.n_tokens("eval")
         assert n is not None and held is not None and 0.08 < held / (n + held) < 0.12
         joined = [
