@@ -16,7 +16,8 @@ def check_evaluation(model: nn.Module, settings: DecompositionSettings) -> None:
     """Refuse evaluation settings that name modules which are not decomposed.
 
     Raises:
-        UsageError: an answer, feature weight or group that fits no module, or a group that is no pattern.
+        UsageError: an answer, feature weight, group or metric that fits no module, or a group that is no
+            pattern.
     """
     names = list(match_modules(model, settings.components))
     settings.evaluation.solution.check(names)
@@ -32,6 +33,8 @@ def check_evaluation(model: nn.Module, settings: DecompositionSettings) -> None:
                     f"evaluation.groups.{group}: {pattern!r} matches no decomposed module.",
                     f"Modules: {', '.join(names)}.",
                 )
+    for name, metric in settings.evaluation.metrics.items():
+        metric.check(name, model, names)
 
 
 def check_float32(model: ComponentModel) -> None:
@@ -48,8 +51,8 @@ def check_float32(model: ComponentModel) -> None:
             )
 
 
-def check_positions(target: TargetPass) -> None:
-    """Refuse modules whose activations have different leading dimensions: they share masks by position.
+def check_positions(target: TargetPass) -> torch.Size:
+    """The leading dimensions of all modules' activations, which share masks by position.
 
     Raises:
         UsageError: two of them differ.
@@ -62,3 +65,4 @@ def check_positions(target: TargetPass) -> None:
                 f"modules {first!r} and {name!r} see different positions, {positions} and {shape}.",
                 "Decompose modules with the same leading dimensions only.",
             )
+    return torch.Size(positions)

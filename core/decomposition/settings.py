@@ -5,11 +5,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from core.components.importance import ImportanceSettings
+from core.components.importance_layerwise import LayerwiseImportance
 from core.components.selection import ComponentsSettings
 from core.decomposition.metrics.target_solution import TargetSolution
-from core.decomposition.schedule import Schedule
+from core.decomposition.metrics.union import EvaluationMetric
 from core.losses.context import Distance
 from core.losses.union import LossSettings
+from core.schedule import Schedule
 from core.settings import Settings, parse_settings, settings_digest
 from core.targets.union import TargetSettings
 
@@ -58,6 +60,10 @@ class TrainingSettings(Settings):
     """How outputs are compared; null takes the target's own distance."""
 
 
+TAKEN_NAMES = ("loss", "l0", "live", "mmcs", "ml2r", "neuron_contributions", "target_solution_error")
+"""Names in metrics.jsonl that evaluations have of their own."""
+
+
 class EvaluationSettings(Settings):
     """What is measured besides the losses, and how often."""
 
@@ -70,8 +76,18 @@ class EvaluationSettings(Settings):
     batches: int = Field(default=10, gt=0)
     """Batches of held-out data an evaluation looks at."""
 
+    batch_size: int | None = Field(default=None, gt=0)
+    """Inputs in each of them; null takes training's."""
+
+    metrics: dict[str, EvaluationMetric] = Field(default_factory=dict)
+    """What is measured on these batches besides the losses, by a name of your choice."""
+
     alive_threshold: float = Field(default=0.1, ge=0)
     """Importance above which a subcomponent counts as active at a position."""
+
+    live_mean: float = Field(default=1e-4, gt=0, lt=1)
+    """Mean importance above which a subcomponent counts as live in a module whose sorted means have no cliff;
+    on few data at least one position's worth of importance is asked for."""
 
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Named groups of modules whose L0 is summed: regular expressions in which `*` means `.*`, matched at the
@@ -83,6 +99,15 @@ class EvaluationSettings(Settings):
     feature_weights: dict[str, Literal["inputs", "outputs"]] = Field(default_factory=dict)
     """Modules whose weight has one vector per feature, by input (a column) or by output (a row): these get
     MMCS and ML2R."""
+
+    @model_validator(mode="after")
+    def _check_metric_names(self) -> "EvaluationSettings":
+        for name in self.metrics:
+            if "/" in name or name in TAKEN_NAMES:
+                raise ValueError(
+                    f"metrics.{name}: choose another name, without slash and none of {', '.join(TAKEN_NAMES)}"
+                )
+        return self
 
 
 class RecordSettings(Settings):
@@ -113,7 +138,7 @@ class DecompositionSettings(Settings):
     components: ComponentsSettings
     """The modules to decompose."""
 
-    importance: ImportanceSettings = ImportanceSettings()
+    importance: ImportanceSettings = LayerwiseImportance()
     """The causal-importance function."""
 
     losses: dict[str, LossSettings] = Field(min_length=1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.decomposition.evaluation import Evaluation
+from core.decomposition.metrics.layers import by_layer
 from core.decomposition.settings import DecompositionSettings
 from core.runs.directory import RunDirectory
 
@@ -45,5 +46,17 @@ def summarise(
             for name, layer in evaluation.neurons.items()
         },
         "l0": evaluation.tally.l0() | evaluation.groups,
+        "l0_total": evaluation.l0,
+        "l0_per_layer": l0_per_layer(evaluation),
+        "components": evaluation.components,
         "losses": evaluation.losses,
+        "cross_entropy": evaluation.cross_entropy,
+        "adversaries": evaluation.adversaries,
+        "metrics": {name: found.values for name, found in evaluation.metrics.items()},
     }
+
+
+def l0_per_layer(evaluation: Evaluation) -> dict[str, float]:
+    """Sum of the L0 of each layer's modules."""
+    l0 = evaluation.tally.l0()
+    return {layer: sum(l0[name] for name in names) for layer, names in by_layer(l0).items()}

@@ -16,8 +16,11 @@ from core.decomposition.figures.distributions import (
     mean_importance,
 )
 from core.decomposition.figures.heatmaps import permuted_importances, weight_maps
+from core.decomposition.figures.language import l0_bars, training_curves
+from core.decomposition.metrics.cross_entropy import CrossEntropyMetric
 from core.decomposition.metrics.importance_tally import IMPORTANCE_RANGE, PRE_SIGMOID_RANGE, bin_edges
 from core.runs.directory import RunDirectory
+from core.runs.metrics_log import read_metrics
 from core.stats.matching import permute_to_dense, permute_to_identity
 from core.targets.target import Target
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 MODULES_ON_A_PAGE = 8
 """Modules in one figure; more go to further files with a number in their names."""
+
+MODULES_WITH_WEIGHTS = 24
+"""Modules in a model beyond which weights are not drawn: nobody looks through so many heat maps."""
 
 LARGEST_DRAWN_WEIGHT = 2_000_000
 """Entries of V or U beyond which a heat map shows nothing that the eye can tell apart, and is left out."""
@@ -55,7 +61,17 @@ def draw_figures(
     if evaluation.neurons:
         figure = contribution_scatter(list(evaluation.neurons.values()))
         paths.append(_save(figure, run, "neuron_contributions", step))
+    paths += [_save(figure, run, name, step) for name, figure in _language(evaluation, run)]
     return paths
+
+
+def _language(evaluation: Evaluation, run: RunDirectory) -> "Iterator[tuple[str, Figure]]":
+    for name, found in evaluation.metrics.items():
+        if isinstance(found.metric, CrossEntropyMetric):
+            records = [record for record in read_metrics(run.metrics) if record.get("kind") == "eval"]
+            yield "training_curves", training_curves(records, name)
+            yield "l0_per_layer", l0_bars(evaluation.tally.l0())
+            return
 
 
 def _distributions(evaluation: Evaluation, page: list[str]) -> "Iterator[tuple[str, Figure]]":
@@ -86,7 +102,7 @@ def _matrices(
         lower, upper = (_only(side, page) for side in (evaluation.probes.lower, evaluation.probes.upper))
         yield "permuted_importances", permuted_importances(lower, upper, orders)
     small = {n: s for n, s in sites.items() if s.C * max(s.d_in, s.d_out) <= LARGEST_DRAWN_WEIGHT}
-    if small:
+    if small and len(evaluation.live) <= MODULES_WITH_WEIGHTS:
         V, U = {n: s.V for n, s in small.items()}, {n: s.U for n, s in small.items()}
         yield "weights", weight_maps(V, U, orders)
     flat = {n: s for n, s in sites.items() if 2 in (s.d_in, s.d_out)}

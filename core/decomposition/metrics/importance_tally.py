@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from core.errors import UsageError
+from core.parallel import Ranks
 from core.shapes import ComponentActs
 from core.stats.spectrum import SpectrumCut, cut_spectrum
 
@@ -127,10 +128,25 @@ class ImportanceTally:
         """
         return {n: density > density_floor for n, density in self.density().items()}
 
-    def live_by_spectrum(self) -> dict[str, SpectrumCut]:
-        """Subcomponents above the cliff in the curve of log mean importance (see `cut_spectrum`)."""
+    def live_by_spectrum(self, without_cliff: float | None = None) -> dict[str, SpectrumCut]:
+        """Subcomponents above the cliff in the curve of log mean importance, or, where there is no cliff,
+        above a mean importance of `without_cliff` (see `cut_spectrum`).
+        """
         means = self.mean_importance()
-        return {n: cut_spectrum(means[n], int(t.positions)) for n, t in self.modules.items()}
+        return {n: cut_spectrum(means[n], int(t.positions), without_cliff) for n, t in self.modules.items()}
+
+    def over_ranks(self, ranks: Ranks) -> "ImportanceTally":
+        """The tally of all ranks together: every count is an exact sum."""
+        if ranks.size == 1:
+            return self
+        merged = ImportanceTally(self.threshold)
+        for name, part in self.modules.items():
+            counts = [part.positions, part.firings, part.fixed_sum, part.importance_bins, part.pre_bins]
+            summed = ranks.sum(torch.cat([count.reshape(-1) for count in counts]))
+            sizes = [count.numel() for count in counts]
+            parts = [s.view_as(c) for s, c in zip(summed.split(sizes), counts, strict=True)]
+            merged.modules[name] = ModuleTally(*parts)
+        return merged
 
     def _count(
         self, values: ComponentActs, pre: ComponentActs | None, weights: Int[Tensor, "N"] | None

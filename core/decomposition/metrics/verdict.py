@@ -32,6 +32,26 @@ class ModuleEvidence:
     """Mean max cosine similarity to the target's weight vectors."""
     ml2r: float | None = None
     """Mean L2 ratio to the target's weight vectors."""
+    count: int | None = None
+    """Subcomponents, live or not."""
+    l0: float | None = None
+    """Mean number of active subcomponents per position."""
+
+
+@dataclass(frozen=True)
+class LanguageEvidence:
+    """What is known about the decomposition of a language model, all modules together."""
+
+    ci_recovered: float
+    """Share of the cross-entropy recovered with masks by importance; NaN where it is undefined."""
+    stochastic_recovered: float
+    """The same with stochastic masks."""
+    l0: float
+    """Mean number of active subcomponents per token."""
+    live: int
+    """Live subcomponents."""
+    count: int
+    """All subcomponents."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +64,14 @@ class Verdict:
     """One sentence for each module, without its name."""
     failures: dict[str, tuple[str, ...]]
     """Conditions that failed, by module; only modules with failures."""
+    language: LanguageEvidence | None = None
+    """What is known of a language model."""
 
     @property
     def headline(self) -> str:
         """One line for the whole decomposition."""
+        if self.recovered is None and self.language is not None:
+            return _of_language_model(self.language)
         if self.recovered is None:
             return "No ground truth is known for this model."
         if self.recovered:
@@ -55,7 +79,7 @@ class Verdict:
         return f"Ground truth not recovered: see {', '.join(self.failures)}."
 
 
-def verdict(evidence: Mapping[str, ModuleEvidence]) -> Verdict:
+def verdict(evidence: Mapping[str, ModuleEvidence], language: LanguageEvidence | None = None) -> Verdict:
     """Judge all modules.
 
     A module with a known answer is recovered when its identity error (at tolerance 0.1) or its dense error
@@ -67,7 +91,17 @@ def verdict(evidence: Mapping[str, ModuleEvidence]) -> Verdict:
     failures = {name: tuple(failed) for name, e in evidence.items() if (failed := _failures(e))}
     judged = [name for name, e in evidence.items() if e.kind is not None]
     sentences = {name: _sentence(e, failures.get(name, ())) for name, e in evidence.items()}
-    return Verdict(not failures if judged else None, sentences, failures)
+    return Verdict(not failures if judged else None, sentences, failures, language)
+
+
+def _of_language_model(e: LanguageEvidence) -> str:
+    live = f"{e.live:,} of {e.count:,} subcomponents are live, {e.l0:.1f} of them active at a token."
+    if not isfinite(e.ci_recovered):
+        return f"Without the decomposed modules the model predicts no worse, so nothing is to recover; {live}"
+    return (
+        f"CI masks recover {100 * e.ci_recovered:.1f} % of the cross-entropy, stochastic masks "
+        f"{100 * e.stochastic_recovered:.1f} %; {live}"
+    )
 
 
 def _failures(e: ModuleEvidence) -> list[str]:
@@ -109,7 +143,8 @@ def _live(e: ModuleEvidence) -> str:
     if e.live is None:
         return ""
     if e.expected is None:
-        return f"{e.live} live"
+        live = f"{e.live} live" if e.count is None else f"{e.live} of {e.count} live"
+        return live if e.l0 is None else f"{live}, L0 {e.l0:.2f}"
     return f"{e.live} live" if e.live == e.expected else f"{e.live} live where {e.expected} are expected"
 
 

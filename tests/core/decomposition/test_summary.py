@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from core.decomposition.start import RunResult, open_run, read_settings
+from core.decomposition.opening import open_run, read_settings
+from core.decomposition.start import RunResult
 from core.runs.metrics_log import read_metrics
 
 

@@ -60,6 +60,27 @@ def test_no_positions_and_no_subcomponents() -> None:
     assert cut_spectrum(torch.tensor([0.3]), positions=100).count == 1
 
 
+@pytest.mark.parametrize("positions", [20_000, 200_000, 2_000_000])
+def test_without_a_cliff_the_count_does_not_grow_with_the_sample(positions: int) -> None:
+    # Firing rates spread evenly over six decades, each seen as often as it happens in so many positions.
+    rates = torch.logspace(-6, 0, 601, dtype=torch.float64)
+    seen = (rates * positions).round() / positions
+    cut = cut_spectrum(seen, positions, without_cliff=1e-4)
+    assert not cut.separated
+    assert cut.threshold == 1e-4
+    assert cut.count == pytest.approx(400, abs=12)
+    assert cut_spectrum(seen, positions).count != cut.count
+
+
+def test_a_real_cliff_is_found_all_the_same() -> None:
+    means = torch.cat([torch.logspace(-3.5, -1, 50), torch.zeros(600)])
+    cut = cut_spectrum(means, 100_000, without_cliff=1e-2)
+    assert (cut.count, cut.separated) == (50, True)
+    few = cut_spectrum(torch.tensor([2e-3, 1e-3, 4e-4, 3e-4]), 1000, without_cliff=1e-4)
+    assert few.threshold == 5e-4, "half a firing in a thousand positions"
+    assert few.live.tolist() == [True, True, False, False]
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 10**9), st.randoms())
 def test_order_does_not_matter_and_live_is_a_top_set(means: list[float], positions: int, random) -> None:

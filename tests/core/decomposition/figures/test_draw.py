@@ -5,13 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from core.components.component_model import Importance
-from core.decomposition.evaluation import Evaluation
+from core.decomposition.evaluation import Evaluation, Measured
 from core.decomposition.figures import draw
+from core.decomposition.figures.language import l0_bars, training_curves
+from core.decomposition.metrics.cross_entropy import CrossEntropyMetric
 from core.decomposition.metrics.importance_tally import ImportanceTally
+from core.decomposition.metrics.mask_modes import MASK_MODES
 from core.decomposition.metrics.neuron_contributions import neuron_contributions
 from core.decomposition.metrics.target_solution import (
     DenseSolution,
@@ -20,6 +24,7 @@ from core.decomposition.metrics.target_solution import (
     measure_solution,
 )
 from core.runs.directory import RunDirectory
+from core.runs.metrics_log import MetricsLog
 from core.stats.matching import permute_to_dense, permute_to_identity
 
 SHAPES = {"linear1": (2, 5), "linear2": (5, 2), "wide": (5, 4)}  # d_out, d_in
@@ -115,3 +120,45 @@ def test_orders_follow_the_known_answer() -> None:
     means = evaluation.tally.mean_importance()["linear1"]
     by_mean = draw._orders(replace(evaluation, probes=None))["linear1"]
     assert means[by_mean].tolist() == sorted(means.tolist(), reverse=True)
+
+
+def test_language_models_get_curves_and_bars(tmp_path: Path) -> None:
+    names = [f"h.{layer}.{kind}" for layer in range(13) for kind in ("attn.q_proj", "mlp.c_fc")]
+    model, evaluation = made_up(names)
+    metric = CrossEntropyMetric()
+    values = {f"{key}/{mode}": 0.5 for key in ("ce", "kl", "top1") for mode in MASK_MODES}
+    found = metric.finish(values | {"ce/target": 0.1, "ce/zero": 3.0})
+    evaluation = replace(evaluation, probes=None, metrics={"table": Measured(metric, found, 1)})
+    run = RunDirectory.create(tmp_path)
+    with MetricsLog(run.metrics) as log:
+        for step in (0, 10, 20):
+            log.append({"step": step, "kind": "train", "eval/table/kl/ci": 99.0})
+            # What is undefined is written as null.
+            odd = {"eval/table/ce_recovered/ci": float("nan")} if step == 0 else {}
+            log.append({"step": step, "kind": "eval", **evaluation.scalars, **odd})
+    target: Any = SimpleNamespace(name="language_model")
+    drawn = [path.stem for path in draw.draw_figures(model, target, evaluation, run, 20)]
+    assert drawn[-2:] == ["training_curves", "l0_per_layer"]
+    assert not [name for name in drawn if name.startswith("weights")], "26 modules are too many to look at"
+
+
+def test_curves_leave_out_what_was_not_measured() -> None:
+    records = [
+        {"step": s, "eval/t/kl/ci": k, "eval/l0_total": 40.0} for s, k in ((0, None), (5, 0.2), (9, 0.1))
+    ]
+    figure = training_curves(records, "t")
+    curves = {axis.get_title(loc="left"): axis.lines for axis in figure.axes}
+    divergence = curves["KL(target || masked)"][0]
+    assert np.asarray(divergence.get_xdata()).tolist() == [5, 9]
+    assert np.asarray(divergence.get_ydata()).tolist() == [0.2, 0.1]
+    assert not curves["cross-entropy of next tokens"]
+    training_curves([], "t")
+
+
+def test_bars_add_up_to_the_layer() -> None:
+    axis = l0_bars({"h.0.a": 1.0, "h.0.b": 2.0, "h.1.a": 4.0}).axes[0]
+    tops = [(round(bar.get_x() + 0.4), bar.get_y() + bar.get_height()) for bar in axis.patches]  # type: ignore[attr-defined]
+    assert tops == [(0, 1.0), (0, 3.0), (1, 4.0)]
+    legend = axis.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["b", "a"]

@@ -18,6 +18,7 @@ from core.decomposition.metrics.importance_tally import (
     in_group,
 )
 from core.errors import UsageError
+from core.parallel import Ranks
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "06_metrics_l0_density_mean"
 
@@ -135,3 +136,21 @@ def test_live_counts() -> None:
     assert spectrum.gap_decades > 1
     assert int(tally.live_by_threshold()["m"].sum()) > 5, "any firing at all counts"
     assert tally.live_by_threshold(density_floor=0.01)["m"].tolist() == spectrum.live.tolist()
+
+
+def test_counts_of_ranks_add_up() -> None:
+    class Twice(Ranks):
+        def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+            return self.size * tensor
+
+    g = torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    one, both = ImportanceTally(0.5), ImportanceTally(0.5)
+    one.add({"a": g, "b": g[:, :2]}, {"a": g, "b": g[:, :2]})
+    for _ in range(2):
+        both.add({"a": g, "b": g[:, :2]}, {"a": g, "b": g[:, :2]})
+    merged = one.over_ranks(Twice(size=2))
+    assert one.over_ranks(Ranks()) is one
+    for name, part in both.modules.items():
+        for field in ("positions", "firings", "fixed_sum", "importance_bins", "pre_bins"):
+            found, wanted = getattr(merged.modules[name], field), getattr(part, field)
+            assert found.shape == wanted.shape and found.equal(wanted), field
