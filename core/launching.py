@@ -23,6 +23,10 @@ GRACE_SECONDS = 15.0
 """How long the other ranks may go on after one has failed, to say why themselves."""
 
 
+STOPPED = 130
+"""Exit code of a process that the user stopped."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A process's place among those it was launched with."""
@@ -126,13 +130,17 @@ def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
     first: int | None = None
     deadline = float("inf")
     while any(process.poll() is None for process in ranks) and time.monotonic() < deadline:
-        failed = [rank for rank, process in enumerate(ranks) if process.poll()]
+        failed = _failed(ranks)
         if failed and first is None:
             # The others lose their partner and fail too: theirs is only the echo.
             first, deadline = failed[0], time.monotonic() + GRACE_SECONDS
         time.sleep(0.05)
-    failed = [rank for rank, process in enumerate(ranks) if process.poll()]
-    return first if first is not None else (failed or [0])[0]
+    return first if first is not None else [*_failed(ranks), 0][0]
+
+
+def _failed(ranks: "list[subprocess.Popen[bytes]]") -> list[int]:
+    """Those that ended otherwise than done or, all of them together, stopped by the user."""
+    return [rank for rank, process in enumerate(ranks) if process.poll() not in (None, 0, STOPPED)]
 
 
 @contextmanager

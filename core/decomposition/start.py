@@ -213,18 +213,19 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
 
     def report(progress: TargetProgress) -> None:
         if progress.phase == "training":
-            observer.progress(f"target (attempt {progress.attempt + 1})", progress.step, progress.steps)
+            observer.progress(progress.title, progress.step, progress.steps, progress.note)
         else:
             observer.message(f"target {progress.phase}: {progress.note}")
 
-    with thread_count(1):  # toy targets are too small for a second thread, and come out the same anywhere
-        return load_target(
-            settings.target,
-            settings.seed,
-            request.root,
-            report,
-            check=lambda model: check_evaluation(model, settings),  # before minutes of training, not after
-        )
+    return load_target(
+        settings.target,
+        settings.seed,
+        request.root,
+        report,
+        check=lambda model: check_evaluation(model, settings),  # before minutes of training, not after
+        device=request.device,
+        precision=request.precision,
+    )
 
 
 def _find_resumed(request: RunRequest) -> tuple[RunDirectory, Manifest] | None:

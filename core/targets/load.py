@@ -1,4 +1,4 @@
-"""The one way to get a target: read it from the cache, or train it, check it and keep it."""
+"""The one way to get a target: toys are trained, checked and kept, language models loaded or pretrained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,16 +7,18 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from core.devices import thread_count
 from core.errors import UsageError
 from core.runs.files import ensure_writable
 from core.targets.cache import Json, publish, restore, target_digest, target_folder
 from core.targets.induction import InductionSettings, InductionTask, induction_batches
+from core.targets.language_model import LanguageModelSettings, open_language_model
 from core.targets.residual_mlp import ResidualMLPSettings, ResidualMLPTask
 from core.targets.sparse_features import SYMMETRIC_RANGE, UNIT_RANGE, feature_batches, feature_probes
 from core.targets.target import BatchFn, ReportFn, Target, TargetProgress, freeze
 from core.targets.toy_superposition import ToySuperpositionSettings, ToySuperpositionTask
 from core.targets.training import Attempt, TargetTask, train_until_good
-from core.targets.union import TargetSettings
+from core.targets.union import TargetSettings, ToySettings
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,37 @@ def load_target(
     out_dir: Path,
     report: ReportFn | None = None,
     check: Callable[[nn.Module], object] | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Target:
     """The target of these settings and this seed, trained at most once per output folder.
 
-    A target that fails its quality check is reported and another trained from the next derived seed.
-    `report` hears of every hundredth of an attempt, of each verdict, and of a target found in the cache.
-    Settings that name imported weights are never trained. `check` sees the model before it is trained or
-    read, and may raise: what does not suit its modules is then refused at once, with nothing on disk.
+    A toy that fails its quality check is reported and another trained from the next derived seed; language
+    models are loaded, or pretrained on `device` in `precision`. `report` hears of every hundredth of a
+    training, of each verdict, and of a target found in the cache. `check` sees a model with the same modules
+    before anything is trained or tokenised, and may raise: what does not suit them is then refused at once,
+    with nothing on disk.
 
     Raises:
-        UsageError: the weights were imported and are not in `out_dir`.
+        UsageError: a model, text or imported weights are not there, or do not fit each other.
         SpdError: no attempt passed the quality check, the cached files are damaged or cannot be written.
     """
     hear = report if report is not None else _silence
+    if isinstance(settings, LanguageModelSettings):
+        return open_language_model(settings, seed, out_dir, hear, check, device=device, precision=precision)
+    with thread_count(1):  # toys are too small for a second thread, and come out the same anywhere
+        return _toy(settings, seed, out_dir, hear, check)
+
+
+def _toy(
+    settings: ToySettings,
+    seed: int,
+    out_dir: Path,
+    hear: ReportFn,
+    check: Callable[[nn.Module], object] | None,
+) -> Target:
+    """Read from the cache, or trained from scratch; settings that name imported weights are never trained."""
     plan = _plan(settings, seed)
     digest = target_digest(settings, seed)
     folder = target_folder(out_dir, settings.kind, digest)
@@ -82,7 +102,7 @@ def load_target(
     )
 
 
-def _plan(settings: TargetSettings, seed: int) -> _Plan:
+def _plan(settings: ToySettings, seed: int) -> _Plan:
     match settings:
         case ToySuperpositionSettings():
             return _Plan(

@@ -23,7 +23,7 @@ class Target:
     """
 
     name: str
-    """Kind of target: `toy_superposition`, `residual_mlp` or `induction`."""
+    """Kind of target: `toy_superposition`, `residual_mlp`, `induction` or `language_model`."""
 
     model: nn.Module
     """The frozen network; `model(inputs)` gives outputs with the width or vocabulary last."""
@@ -41,24 +41,25 @@ class Target:
     """Pairs `(first, second)` of modules where the weight of `second` is the transpose of `first`'s."""
 
     digest: str
-    """Names the settings and seed that made the target; equal digests mean bit-identical targets."""
+    """Names the model and its data; equal digests mean bit-identical targets."""
 
     folder: Path | None
-    """Where the trained target is cached; None for a target made in memory."""
+    """Where the model lies on disk; None for one made in memory or read from the hub."""
 
 
 @dataclass(frozen=True)
 class TargetProgress:
     """One report about the making of a target."""
 
-    phase: Literal["training", "rejected", "accepted", "cached"]
-    """What happened: a number of steps done, an attempt thrown away or kept, a cached target read."""
+    phase: Literal["training", "pretraining", "rejected", "accepted", "cached"]
+    """What happened: a number of steps done, something to tell about a pretraining, an attempt thrown away or
+    kept, a cached target read."""
 
     step: int
-    """Steps done in this attempt."""
+    """Steps done of this attempt, or of `work`."""
 
     steps: int
-    """Steps one attempt takes when it runs to its end."""
+    """Steps it takes when it runs to its end."""
 
     loss: float | None
     """Training loss at `step`; None when nothing was trained."""
@@ -67,7 +68,15 @@ class TargetProgress:
     """Number of the attempt, from 0; each starts from its own derived seed."""
 
     note: str = ""
-    """The quality of the target in words, for `rejected`, `accepted` and `cached`."""
+    """The quality of the target in words, for `rejected`, `accepted` and `cached`; else how it goes."""
+
+    work: str = ""
+    """What the steps are of, where they are no attempt: of a pretraining, of cutting text into tokens."""
+
+    @property
+    def title(self) -> str:
+        """What is being done, in words."""
+        return self.work or f"target (attempt {self.attempt + 1})"
 
 
 ReportFn = Callable[[TargetProgress], None]

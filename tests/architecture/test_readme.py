@@ -48,7 +48,8 @@ def test_spd_commands_exist_with_their_options(root: Path) -> None:
 
 def test_recipes_of_the_result_table_exist(root: Path) -> None:
     rows = re.findall(r"^\| `(\S+)` \|", (root / "README.md").read_text(), re.MULTILINE)
-    assert rows == [recipe.name for recipe in recipe_names()]
+    # What needs a GPU and a download has no results from this machine; `--list` shows it.
+    assert rows == [recipe.name for recipe in recipe_names() if recipe.minutes is not None]
 
 
 @pytest.mark.parametrize("page", PAGES)

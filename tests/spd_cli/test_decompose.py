@@ -91,7 +91,8 @@ def test_list_shows_every_recipe(spd: Call) -> None:
     assert code == 0 and all(recipe.name in out and recipe.summary in out for recipe in recipe_names())
     listed = json.loads(spd("--list", "--json")[1])
     assert [recipe["name"] for recipe in listed] == [recipe.name for recipe in recipe_names()]
-    assert all(recipe["minutes"] > 0 for recipe in listed)
+    assert all(recipe["minutes"] is None or recipe["minutes"] > 0 for recipe in listed)
+    assert all(out.count(f"{recipe.family}\n") == 1 for recipe in recipe_names())
 
 
 def test_printed_settings_are_a_settings_file(spd: Call, tmp_path: Path, core: Core) -> None:
