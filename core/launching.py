@@ -23,6 +23,9 @@ GRACE_SECONDS = 15.0
 """How long the other ranks may go on after one has failed, to say why themselves."""
 
 
+REFUSED = 2
+"""Exit code of a process that was asked for something impossible."""
+
 STOPPED = 130
 """Exit code of a process that the user stopped."""
 
@@ -135,6 +138,8 @@ def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
             # The others lose their partner and fail too: theirs is only the echo.
             first, deadline = failed[0], time.monotonic() + GRACE_SECONDS
         time.sleep(0.05)
+    if ranks[0].poll() == REFUSED:  # all refuse the same; rank 0 has told it
+        return 0
     return first if first is not None else [*_failed(ranks), 0][0]
 
 

@@ -1,7 +1,8 @@
 """The only door to the compiled kernels `core._harvest`: functions on CPU tensors.
 
-Every function takes contiguous float32 CPU tensors (activations and logits may be bfloat16), runs on `torch.get_num_threads()` threads and returns
-new tensors; none of them records a gradient. Results are the same bits for any number of threads.
+Every function takes contiguous float32 CPU tensors (activations and logits may be bfloat16), runs
+on `torch.get_num_threads()` threads and returns new tensors; none of them records a gradient. Results are the
+same bits for any number of threads.
 Upstream gradients may come in any strides (autograd hands out expanded ones); they are copied if need be.
 Leading dimensions `...` count as one: N is their product.
 
@@ -131,8 +132,8 @@ def masked_acts_forward(
 ) -> ComponentActs:
     """`a (m - delta_mask)` with the stochastic mask m = g + (1 - g) r, all (... C) but `delta_mask` (...).
 
-    r is `uniform(a.shape, key, offset)`, made on the fly; with `binomial` it is rounded to 0 or 1. `a` and the
-    result may be bfloat16.
+    r is `uniform(a.shape, key, offset)`, made on the fly; with `binomial` it is rounded to 0 or 1.
+    `a` and the result may be bfloat16.
     """
     _check_mask(a, g, delta_mask)
     out = torch.empty_like(a)
@@ -182,7 +183,7 @@ def masked_acts_backward(
 def source_acts_forward(
     a: ComponentActs, g: ComponentActs, s: Tensor, delta_mask: PositionValues | None
 ) -> ComponentActs:
-    """`a (m - delta_mask)` with the mask m = g + (1 - g) s of given sources, all (... C) but `delta_mask` (...).
+    """`a (m - delta_mask)`, m = g + (1 - g) s with given sources s, all (... C) but `delta_mask` (...).
 
     `s` is (C), the same at every position, or (... C). `a` and the result may be bfloat16.
     """
@@ -213,7 +214,7 @@ def source_acts_backward(
     _check_like("grad_out", grad_out, a)
     like = (a, g, s, delta_mask)
     grads = [torch.empty_like(x) if w and x is not None else None for x, w in zip(like, wanted, strict=True)]
-    grad_a, *others = grads
+    grad_a, grad_g, grad_s, grad_delta = grads
     _harvest.source_acts_backward(
         _stored(a),
         _array(g),
@@ -222,16 +223,18 @@ def source_acts_backward(
         a.shape[-1],
         _stored(grad_out.contiguous()),
         None if grad_a is None else _stored(grad_a),
-        *(None if grad is None else grad.numpy() for grad in others),
+        None if grad_g is None else grad_g.numpy(),
+        None if grad_s is None else grad_s.numpy(),
+        None if grad_delta is None else grad_delta.numpy(),
         torch.get_num_threads(),
     )
     return tuple(grads)
 
 
 def divergence_forward(q: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(softmax(t) || softmax(q)) of logits (... vocab), float32 or both bfloat16: one number a position, (...).
+    """KL(softmax(t) || softmax(q)) of logits (... vocab), one number a position, (...).
 
-    The second result is for `divergence_backward`.
+    Both are float32 or both bfloat16. The second result is for `divergence_backward`.
     """
     _check_like("t", t, q)
     kl, normalisers = torch.empty(q.shape[:-1]), torch.empty((*q.shape[:-1], 2))
@@ -330,7 +333,7 @@ def _check_networks(a: Tensor, w1: Tensor, b1: Tensor, w2: Tensor) -> None:
 
 
 def _check_sources(a: Tensor, g: Tensor, s: Tensor, delta_mask: Tensor | None) -> None:
-    assert s.shape in (a.shape, a.shape[-1:]), f"s has shape {tuple(s.shape)} for activations {tuple(a.shape)}"
+    assert s.shape in (a.shape, a.shape[-1:]), f"s is {tuple(s.shape)}, a is {tuple(a.shape)}"
     _check_mask(a, g, delta_mask)
 
 

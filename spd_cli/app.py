@@ -12,7 +12,7 @@ import typer
 
 from core.errors import Interrupted, SpdError
 from spd_cli import report
-from spd_cli.commands import decompose, runs
+from spd_cli.commands import decompose, pretrain, runs
 
 app = typer.Typer(
     name="spd",
@@ -24,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: it starts twice as fast
 )
 app.command("decompose")(decompose.decompose)
+app.command("pretrain")(pretrain.pretrain)
 app.add_typer(runs.app, name="runs")
 
 

@@ -134,12 +134,14 @@ class _NativeGate(torch.autograd.Function):
         a, g = a.contiguous(), g.contiguous()
         ctx.save_for_backward(a, g, delta)
         ctx.key, ctx.binomial = key, binomial
-        return native.masked_acts_forward(a, g, *key, delta, binomial)
+        return native.masked_acts_forward(a, g, key[0], key[1], delta, binomial)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         a, g, delta = ctx.saved_tensors
-        grad_a, grad_g = native.masked_acts_backward(a, g, grads[0], *ctx.key, delta, ctx.binomial)
+        grad_a, grad_g = native.masked_acts_backward(
+            a, g, grads[0], ctx.key[0], ctx.key[1], delta, ctx.binomial
+        )
         return grad_a, grad_g, None, None, None
 
 

@@ -32,17 +32,8 @@ from core.decomposition.start import RunRequest, RunResult, start_run
 from core.errors import UsageError
 from core.losses.context import Distance
 from core.runs.directory import output_root
+from core.runs.observer import Silent
 from core.targets.target import Target
-
-
-class Silent:
-    """Watches a run and says nothing."""
-
-    def message(self, text: str) -> None:
-        """Nothing."""
-
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """Nothing."""
 
 
 def decompose(

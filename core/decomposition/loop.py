@@ -11,7 +11,7 @@ resumed from its last checkpoint writes the same numbers as one that was not.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from core.components.component_model import ComponentModel
 from core.decomposition.checkpoint import save_checkpoint
@@ -24,20 +24,9 @@ from core.decomposition.step import FiniteGuard, Stepper, check_learnt, train_re
 from core.errors import Interrupted
 from core.runs.directory import RunDirectory
 from core.runs.metrics_log import MetricsLog
+from core.runs.observer import Observer
 from core.runs.stopping import StopSignal
 from core.targets.target import Target
-
-
-class Observer(Protocol):
-    """Whoever watches a run: a terminal, a test, nobody."""
-
-    def message(self, text: str) -> None:
-        """One line of talk."""
-        ...
-
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` steps of a phase; called often, so it must be cheap."""
-        ...
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor
 from core.components.component_model import ComponentModel
 from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
 from core.decomposition.checks import check_evaluation, check_float32, check_positions
-from core.decomposition.loop import Job, Observer, run_job
+from core.decomposition.loop import Job, run_job
 from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
 from core.decomposition.null_rows import ROW_BLOCK, Batch, zero_rows_are_null
 from core.decomposition.opening import build_model, largest_product
@@ -36,6 +36,7 @@ from core.runs.files import ensure_writable, new_folder, write_json, write_text
 from core.runs.lock import RunLock
 from core.runs.manifest import Manifest, new_manifest, this_process
 from core.runs.metrics_log import MetricsLog
+from core.runs.observer import Observer
 from core.settings import to_plain, to_yaml
 from core.targets.load import load_target
 from core.targets.target import Target, TargetProgress

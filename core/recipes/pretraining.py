@@ -43,7 +43,7 @@ def tiny_lm() -> "PretrainSettings":
         ),
         training=LanguageTrainingSettings(steps=4000, batch_size=8, lr=3e-3, warmup=200),
         validation=ValidationSettings(every=1000, batches=32),
-        samples=SampleSettings(every=1000, prompts=("", "The people of the United States")),
+        samples=SampleSettings(every=1000, prompts=("The people of the United States", "")),
     )
 
 

@@ -94,20 +94,20 @@ def open_text(
     corpus = open_corpus(settings.corpus)
     tell = report or (lambda phase, done, total: None)
     order = epoch_order(seed, "train") if settings.shuffle else None
-    split = settings.split_seed
+    split_seed = settings.split_seed
     if isinstance(corpus, HubCorpus) and corpus.streaming:
-        start = start_stream(settings, corpus, split, root, tell, window)
+        start = start_stream(settings, corpus, split_seed, root, tell, window)
         _ensure_window(corpus, "eval", len(start.held_out), window)
-        train: WindowSource = ChunkedWindows(settings, corpus, split, start, window, order, tell)
+        train: WindowSource = ChunkedWindows(settings, corpus, split_seed, start, window, order, tell)
         tokenizer, folder, held_out, n_train = start.tokenizer, start.folder, start.held_out, None
     else:
-        files = tokenised_corpus(settings, corpus, split, root, tell)
+        files = tokenised_corpus(settings, corpus, split_seed, root, tell)
         tokenizer, folder, held_out = files.tokenizer, files.folder, files.ids["eval"]
         n_train = len(files.ids["train"])
         for split in SPLITS:
             _ensure_window(corpus, split, len(files.ids[split]), window, sum(files.documents.values()))
         train = PackedWindows(files.ids["train"], window, order)
-    held_out_windows = PackedWindows(held_out, window, fixed_order(split) if settings.shuffle else None)
+    held_out_windows = PackedWindows(held_out, window, fixed_order(split_seed) if settings.shuffle else None)
     return TextWindows(
         {"train": train, "eval": held_out_windows},
         tokenizer,

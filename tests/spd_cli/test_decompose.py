@@ -17,6 +17,7 @@ from core.recipes.registry import build_recipe, recipe_names
 from core.runs.directory import RunDirectory
 from core.runs.files import write_text
 from core.runs.manifest import Manifest, new_manifest
+from core.runs.observer import Observer
 from core.settings import to_yaml
 from spd_cli import app
 
@@ -44,7 +45,7 @@ class Core:
     requests: list[RunRequest] = field(default_factory=list)
     error: BaseException | None = None
 
-    def start_run(self, request: RunRequest, observer: start.Observer) -> Any:
+    def start_run(self, request: RunRequest, observer: Observer) -> Any:
         self.requests.append(request)
         observer.message("working")
         observer.progress("decompose", 1, 2)

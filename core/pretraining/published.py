@@ -1,0 +1,149 @@
+"""Finished pretrained targets on disk: a folder each, that appears whole and never changes after.
+
+<root>/targets/<architecture>-<digest>/settings.yaml      settings, seed, digest of the weights file
+                                       model.safetensors
+                                       tokenizer.json
+                                       metrics.jsonl      losses over training
+                                       samples.jsonl      what the model wrote meanwhile
+                                       summary.json       validation loss, entropy, size, time
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from core.errors import SpdError, UsageError
+from core.language_models.build import empty_language_model
+from core.pretraining.checkpoint import plain_weights
+from core.pretraining.settings import SCHEMA_VERSION, PretrainSettings
+from core.runs.directory import RunDirectory, targets_folder
+from core.runs.files import new_folder, read_json, write_json
+from core.settings import parse_settings, read_yaml, to_plain
+from core.text.tokenizer import Tokenizer
+from core.text.tokenizer_files import tokenizer_from
+
+SETTINGS = "settings.yaml"
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.jsonl"
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished target, read from its folder."""
+
+    model: nn.Module
+    """In evaluation mode, on the CPU; its parameters do not require gradients."""
+    tokenizer: Tokenizer
+    settings: PretrainSettings
+    folder: Path
+
+
+def pretrained_folder(settings: PretrainSettings, root: Path) -> Path:
+    """Where the target of these settings is, once it is trained."""
+    return targets_folder(root) / settings.name()
+
+
+def samples_file(run: RunDirectory) -> Path:
+    """Where a training keeps what its model wrote."""
+    return run.path / SAMPLES
+
+
+def publish(
+    folder: Path,
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    settings: PretrainSettings,
+    run: RunDirectory,
+    summary: dict[str, Any],
+) -> None:
+    """Make the finished target at `folder`, in one rename, with the logs of the training in `run`.
+
+    Raises:
+        SpdError: it cannot be written.
+    """
+    with new_folder(folder) as temporary:
+        weights = temporary / WEIGHTS
+        save_file(plain_weights(model), weights)
+        header = {
+            "schema_version": SCHEMA_VERSION,
+            "weights_sha256": _sha256(weights),
+            "settings": to_plain(settings),
+        }
+        (temporary / SETTINGS).write_text(yaml.safe_dump(header, sort_keys=False), encoding="utf-8")
+        tokenizer.save(temporary / TOKENIZER)
+        shutil.copyfile(run.metrics, temporary / METRICS)
+        shutil.copyfile(samples_file(run), temporary / SAMPLES)
+        write_json(temporary / SUMMARY, summary)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The numbers of a finished target, with the path it lies at now.
+
+    Raises:
+        SpdError: the file is missing or damaged.
+    """
+    try:
+        return {**read_json(folder / SUMMARY), "path": str(folder)}
+    except UsageError as error:
+        raise _damaged(folder / SUMMARY, error.message) from error
+
+
+def restore_pretrained(folder: Path) -> Pretrained:
+    """Read a finished target.
+
+    Raises:
+        UsageError: the folder is not one, or another version of spd wrote it.
+        SpdError: a file in it is missing, cut short or changed since it was written.
+    """
+    settings, sha256 = _read_settings(folder)
+    weights = folder / WEIGHTS
+    tokenizer = tokenizer_from(str(folder / TOKENIZER))
+    model = empty_language_model(settings.model, tokenizer.vocabulary)
+    try:
+        if _sha256(weights) != sha256:
+            raise _damaged(weights, "its content is not what was written")
+        model.load_state_dict(load_file(weights))
+    except OSError as error:
+        raise _damaged(weights, error.strerror or str(error)) from error
+    except (SafetensorError, RuntimeError) as error:
+        raise _damaged(weights, str(error)) from error
+    model.eval().requires_grad_(False)
+    return Pretrained(model, tokenizer, settings, folder)
+
+
+def _read_settings(folder: Path) -> tuple[PretrainSettings, str]:
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is not a pretrained target: it has no {SETTINGS}.", "`spd pretrain` makes one."
+        )
+    header = read_yaml(path)
+    if header.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(
+            f"{path} has schema version {header.get('schema_version')!r}; this spd reads {SCHEMA_VERSION}.",
+            "Use the spd version that wrote it, or train it again with --restart.",
+        )
+    settings = parse_settings(PretrainSettings, header.get("settings"), str(path))
+    return settings, str(header.get("weights_sha256"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> SpdError:
+    return SpdError(
+        f"the target's file {path} cannot be used: {reason}.",
+        f"Delete the folder {path.parent}; the target is then trained again.",
+    )
