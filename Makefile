@@ -65,7 +65,7 @@ endif
 
 # Editable: Python changes show at once, a change of the Rust sources builds the kernels again.
 $(VENV)/.built: pyproject.toml $(RUST) | requirements $(BIN)/python
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[text]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.built

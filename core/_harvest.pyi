@@ -1,7 +1,8 @@
 """Typed contract of the compiled kernels; `core.native` is the only module that imports them.
 
 All arrays are contiguous float32, or, where they are `Stored`, the bits of bfloat16 as uint16.
-Outputs are allocated by the caller and filled. Matrices are row-major (N, C), network weights (C, H). Results do not depend on `threads`.
+Outputs are allocated by the caller and filled. Matrices are row-major (N, C), network weights (C, H).
+Results do not depend on `threads`.
 
 Raises of all functions:
     ValueError: an array has the wrong number of elements or is not contiguous.

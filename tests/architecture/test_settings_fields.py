@@ -142,11 +142,15 @@ def unread_fields(declared: list[type[Settings]], reads: set[Read]) -> list[str]
         for kind in declared
         for name in kind.model_fields
         if not is_tag(kind, name)
-        and not any(
-            read.name == name and (issubclass(kind, read.kind) or issubclass(read.kind, kind))
-            for read in reads
-        )
+        and not any(read.name == name and related(kind, read.kind) for read in reads)
     ]
+
+
+def related(one: type, other: type) -> bool:
+    """Whether one derives from the other; a protocol is nobody's base here."""
+    if getattr(other, "_is_protocol", False):  # `typing.is_protocol` comes with Python 3.13
+        return False
+    return issubclass(one, other) or issubclass(other, one)
 
 
 def reads_of(*files: tuple[str, dict[str, Any]]) -> set[Read]:
