@@ -8,8 +8,13 @@ from core.components.factored import dense
 from core.components.passes import TargetPass
 from core.components.selection import match_modules
 from core.decomposition.metrics.importance_tally import in_group
+from core.decomposition.metrics.wrapping_error import WrappingError, logit_error
 from core.decomposition.settings import DecompositionSettings
 from core.errors import UsageError, nearest_names
+from core.shapes import TokenIds
+
+LARGEST_WRAPPING_ERROR = 1e-3
+"""Far above the rounding of float32 through many layers (1e-6 to 1e-5), far below any real difference."""
 
 
 def check_evaluation(model: nn.Module, settings: DecompositionSettings) -> None:
@@ -49,6 +54,21 @@ def check_float32(model: ComponentModel) -> None:
                 f"the weight of {name!r} is {site.target_weight().dtype}; subcomponents are torch.float32.",
                 "Call model.float() first; --precision bf16 speeds the steps up.",
             )
+
+
+def check_wrapping(model: ComponentModel, ids: TokenIds) -> WrappingError:
+    """How far the wrapped model is from the target when nothing is masked.
+
+    Raises:
+        UsageError: further than rounding explains, so a module is called otherwise than `spd` takes it to be.
+    """
+    error = logit_error(model, ids)
+    if not error.relative < LARGEST_WRAPPING_ERROR:
+        raise UsageError(
+            f"with nothing masked, the wrapped model's logits are not the target's, only {error}.",
+            "A module's output must be its weight times its input, plus its bias; decompose others.",
+        )
+    return error
 
 
 def check_positions(target: TargetPass) -> torch.Size:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from core.components.component_model import ComponentModel
 from core.decomposition.checkpoint import load_component_tensors, read_components, read_training
-from core.decomposition.checks import check_evaluation, check_float32, check_positions
+from core.decomposition.checks import check_evaluation, check_float32, check_positions, check_wrapping
 from core.decomposition.loop import Job, run_job
+from core.decomposition.metrics.wrapping_error import WrappingError
 from core.decomposition.mirror import Mirror, NoMirror, WandbMirror
 from core.decomposition.null_rows import ROW_BLOCK, Batch, zero_rows_are_null
 from core.decomposition.opening import build_model, largest_product
@@ -88,6 +89,8 @@ class _Prepared:
     threads: int
     warm_start: str | None
     resumed: tuple[RunDirectory, Manifest] | None
+    wrapping: WrappingError | None
+    """How far the wrapped model is from the target when nothing is masked; of language models."""
 
 
 def start_run(request: RunRequest, observer: Observer) -> RunResult:
@@ -135,10 +138,11 @@ def _prepare(request: RunRequest, observer: Observer) -> _Prepared:
         distance = settings.resolved_distance(target.distance)
         stepper = Stepper(model, settings, distance, cast(Precision, precision), device, ranks)
         stepper.check_sources(positions)
+        wrapping = check_wrapping(model, probe) if target.name == "language_model" else None
         # Once there is a checkpoint, the run it started from is not needed any more.
         if warm_start and not (resumed and resumed[0].latest_checkpoint()):
             warm_start = _warm_start(model, request.root, warm_start)
-        return _Prepared(stepper, target, probe, threads, warm_start, resumed)
+        return _Prepared(stepper, target, probe, threads, warm_start, resumed, wrapping)
 
 
 def _execute(request: RunRequest, prepared: _Prepared, observer: Observer, began: float) -> RunResult:
@@ -170,14 +174,21 @@ def _execute(request: RunRequest, prepared: _Prepared, observer: Observer, began
         if not ranks.is_main:
             run_job(job, observer)
             return RunResult(run, ranks.share({}), stepper.model)
+        if prepared.wrapping:
+            observer.message(f"with nothing masked, logits are the target's {prepared.wrapping}")
         record = stack.enter_context(_recorded(run, manifest, began))
-        summary = ranks.share(_write(job, request, record, observer, stack))
+        summary = ranks.share(_write(job, request, record, observer, stack, prepared.wrapping))
         record(status="finished")
     return RunResult(run, summary, stepper.model)
 
 
 def _write(
-    job: Job, request: RunRequest, record: Callable[..., Manifest], observer: Observer, stack: ExitStack
+    job: Job,
+    request: RunRequest,
+    record: Callable[..., Manifest],
+    observer: Observer,
+    stack: ExitStack,
+    wrapping: WrappingError | None,
 ) -> dict[str, Any]:
     """Do the job as the one process that writes; returns the summary."""
     log = stack.enter_context(MetricsLog(job.run.metrics))
@@ -189,7 +200,7 @@ def _write(
     try:
         evaluation = run_job(job, observer)
         cost = Cost(record().seconds, peak_memory_bytes(job.stepper.device))
-        summary = summarise(job.run, request.settings, evaluation, cost)
+        summary = summarise(job.run, request.settings, evaluation, cost, wrapping)
         write_json(job.run.summary, summary)
     finally:
         mirror.finish(summary)

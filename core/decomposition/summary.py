@@ -1,10 +1,11 @@
 """summary.json: what a finished run found, for scripts."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.decomposition.evaluation import Evaluation
 from core.decomposition.metrics.layers import by_layer
+from core.decomposition.metrics.wrapping_error import WrappingError
 from core.decomposition.settings import DecompositionSettings
 from core.runs.directory import RunDirectory
 
@@ -20,7 +21,11 @@ class Cost:
 
 
 def summarise(
-    run: RunDirectory, settings: DecompositionSettings, evaluation: Evaluation, cost: Cost
+    run: RunDirectory,
+    settings: DecompositionSettings,
+    evaluation: Evaluation,
+    cost: Cost,
+    wrapping: WrappingError | None = None,
 ) -> dict[str, Any]:
     """The content of summary.json; the same object is printed by `--json`."""
     found = evaluation.verdict()
@@ -50,6 +55,7 @@ def summarise(
         "l0_per_layer": l0_per_layer(evaluation),
         "components": evaluation.components,
         "losses": evaluation.losses,
+        "wrapping_error": asdict(wrapping) if wrapping else None,
         "cross_entropy": evaluation.cross_entropy,
         "adversaries": evaluation.adversaries,
         "metrics": {name: found.values for name, found in evaluation.metrics.items()},

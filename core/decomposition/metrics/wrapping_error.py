@@ -19,6 +19,9 @@ class WrappingError:
     relative: float
     """The same, as a fraction of the largest logit."""
 
+    def __str__(self) -> str:
+        return f"to {self.absolute:.1e} (relative {self.relative:.1e})"
+
 
 @torch.no_grad()
 def logit_error(component_model: ComponentModel, ids: Int[Tensor, "B S"]) -> WrappingError:
