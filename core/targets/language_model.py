@@ -17,6 +17,7 @@ from core.errors import UsageError
 from core.language_models.build import check_vocabulary, empty_language_model
 from core.language_models.load import LoadedLanguageModel, load_language_model
 from core.language_models.sources import CheckpointSource, PretrainedSource, SmolLM2Source, TransformersSource
+from core.parallel import SINGLE, Ranks
 from core.pretraining.pretrain import pretrain
 from core.pretraining.published import TOKENIZER, restore_pretrained
 from core.pretraining.settings import PretrainSettings
@@ -97,18 +98,21 @@ def open_language_model(
     *,
     device: str = "auto",
     precision: str = "auto",
+    ranks: Ranks = SINGLE,
 ) -> Target:
     """The target of these settings: `seed` orders its text, the model has a seed of its own.
 
     `check` sees a model with the right modules before anything slow begins, and may raise. A model that is
-    missing is pretrained on `device` in `precision`.
+    missing is pretrained on `device` in `precision` by `ranks`, each of which must call this.
 
     Raises:
         UsageError: model, text and settings do not fit each other, or one of them is not there.
         SpdError, Interrupted: as `pretrain` says.
     """
     if isinstance(settings.model, PretrainedHere):
-        loaded = _pretrained_here(settings, settings.model.settings, out_dir, hear, check, device, precision)
+        loaded = _pretrained_here(
+            settings, settings.model.settings, out_dir, hear, check, device, precision, ranks
+        )
     else:
         loaded = load_language_model(settings.model, out_dir)
         if check is not None:
@@ -158,12 +162,13 @@ def _pretrained_here(
     check: Callable[[nn.Module], object] | None,
     device: str,
     precision: str,
+    ranks: Ranks,
 ) -> LoadedLanguageModel:
     _check_window(settings.text.window, wanted.model.context)
     if check is not None:
         with torch.device("meta"):  # names and shapes are all that is asked for
             check(empty_language_model(wanted.model, vocabulary=wanted.model.vocabulary or 1))
-    result = pretrain(wanted, out_dir, _Reports(hear), device=device, precision=precision)
+    result = pretrain(wanted, out_dir, _Reports(hear), device=device, precision=precision, ranks=ranks)
     loss, entropy = result.summary["validation_loss"], result.summary["unigram_entropy"]
     note = f"validation loss {loss:.3f} nats a token (unigram entropy {entropy:.3f})"
     steps = wanted.training.steps

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.devices import thread_count
 from core.errors import UsageError
+from core.parallel import SINGLE, Ranks
 from core.runs.files import ensure_writable
 from core.targets.cache import Json, publish, restore, target_digest, target_folder
 from core.targets.induction import InductionSettings, InductionTask, induction_batches
@@ -39,11 +40,12 @@ def load_target(
     *,
     device: str = "auto",
     precision: str = "auto",
+    ranks: Ranks = SINGLE,
 ) -> Target:
     """The target of these settings and this seed, trained at most once per output folder.
 
     A toy that fails its quality check is reported and another trained from the next derived seed; language
-    models are loaded, or pretrained on `device` in `precision`. `report` hears of every hundredth of a
+    models are loaded, or pretrained on `device` in `precision` by `ranks` together. `report` hears of every hundredth of a
     training, of each verdict, and of a target found in the cache. `check` sees a model with the same modules
     before anything is trained or tokenised, and may raise: what does not suit them is then refused at once,
     with nothing on disk.
@@ -54,7 +56,9 @@ def load_target(
     """
     hear = report if report is not None else _silence
     if isinstance(settings, LanguageModelSettings):
-        return open_language_model(settings, seed, out_dir, hear, check, device=device, precision=precision)
+        return open_language_model(
+            settings, seed, out_dir, hear, check, device=device, precision=precision, ranks=ranks
+        )
     with thread_count(1):  # toys are too small for a second thread, and come out the same anywhere
         return _toy(settings, seed, out_dir, hear, check)
 
