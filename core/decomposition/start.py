@@ -212,9 +212,9 @@ def _write(
 def _load_target_together(request: RunRequest, observer: Observer) -> Target:
     """The target: pretrained by all ranks together, anything else made by the first for all."""
     ranks, settings = request.ranks, request.settings.target
-    if isinstance(settings, LanguageModelSettings) and isinstance(settings.model, PretrainedHere):
-        if settings.model.settings.training.batch_size % ranks.size == 0:
-            return _load_target(request, observer, ranks)
+    model = settings.model if isinstance(settings, LanguageModelSettings) else None
+    if isinstance(model, PretrainedHere) and model.settings.training.batch_size % ranks.size == 0:
+        return _load_target(request, observer, ranks)
     if ranks.is_main:
         target = _load_target(request, observer)
         ranks.barrier()
