@@ -42,7 +42,7 @@ def tiny_lm() -> DecompositionSettings:
         ),
         importance=shared_mlp(256),
         losses=adversarial_losses(annealed(2e-3)),
-        training=TrainingSettings(steps=1500, batch_size=8, lr=cosine(2e-3), warmup=slow_warmup(steps=100)),
+        training=TrainingSettings(steps=3000, batch_size=8, lr=cosine(1e-3), warmup=slow_warmup(steps=100)),
         evaluation=evaluation_of(2, every=250, figures_every=1500),
         record=RecordSettings(log_every=20, checkpoint_every=250),
     )

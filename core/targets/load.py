@@ -46,8 +46,8 @@ def load_target(
 
     A toy that fails its quality check is reported and another trained from the next derived seed; language
     models are loaded, or pretrained on `device` in `precision` by `ranks` together. `report` hears of every
-    hundredth of a training, of each verdict, and of a target found in the cache. `check` sees a model with the
-    same modules before anything is trained or tokenised, and may raise: what does not suit them is then
+    hundredth of a training, of each verdict, and of a target found in the cache. `check` sees a model with
+    the same modules before anything is trained or tokenised, and may raise: what does not suit them is then
     refused at once, with nothing on disk.
 
     Raises:
