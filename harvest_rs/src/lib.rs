@@ -1,4 +1,4 @@
-//! `core._harvest`: the CPU kernels of a decomposition's training step.
+//! `core._harvest`: the CPU kernels of a decomposition's training step, and the harvest of its statistics.
 //!
 //! This file lists the kernels, checks their arguments and releases the interpreter lock; the arithmetic is
 //! in the modules, which know nothing of Python. Every kernel writes into arrays that the caller made, and
@@ -8,6 +8,9 @@
 mod arguments;
 pub mod elementary;
 pub mod gelu;
+pub mod harvest;
+#[cfg(feature = "python")]
+mod harvest_binding;
 pub mod leaky_hard;
 pub mod masked_acts;
 pub mod minimality;
@@ -25,6 +28,9 @@ mod _harvest {
 
     use crate::arguments::{Input, Output, input, optional, output, rows};
     use crate::{leaky_hard, masked_acts, minimality, noise, parallel_mlp};
+
+    #[pymodule_export]
+    use crate::harvest_binding::Harvest;
 
     /// Fill `out` (N, C) with C independent one-hidden-layer GELU networks applied to `a` (N, C).
     #[pyfunction]
