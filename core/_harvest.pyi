@@ -1,6 +1,6 @@
-"""Typed contract of the compiled kernels; `core.native` is the only module that imports them.
+"""Typed contract of the compiled kernels: functions for `core.native`, `Harvest` for `core.harvest.kernel`.
 
-All arrays are contiguous float32, or, where they are `Stored`, the bits of bfloat16 as uint16.
+All arrays of the functions are contiguous float32, or, where they are `Stored`, bfloat16 as uint16.
 Outputs are allocated by the caller and filled. Matrices are row-major (N, C), network weights (C, H).
 Results do not depend on `threads`.
 
@@ -9,10 +9,15 @@ Raises of all functions:
     TypeError: an array is not float32, or an output is read-only or also passed as another argument.
 """
 
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 Stored = NDArray[np.float32] | NDArray[np.uint16]
+_Tagged = tuple[Literal["f32"], NDArray[np.float32]] | tuple[Literal["f16", "bf16"], NDArray[np.uint16]]
+_Starts = NDArray[np.uint64]
 
 def parallel_mlp_forward(
     a: NDArray[np.float32],
@@ -130,3 +135,72 @@ def minimality_backward(
     grad_u: NDArray[np.float32],
     threads: int,
 ) -> None: ...
+
+class Harvest:
+    """Statistics of a stream; `core.harvest.kernel.HarvestEngine` says what they are.
+
+    Raises of all methods:
+        ValueError: what is wrong, in one sentence; nothing was counted.
+    """
+
+    def __new__(
+        cls,
+        layers: list[tuple[str, int]],
+        vocabulary: int,
+        *,
+        threshold: float,
+        context: int,
+        uniform: int,
+        strongest: int,
+        share: int,
+        seed: int,
+    ) -> Harvest: ...
+    def add_batch(
+        self,
+        sequences: NDArray[np.uint64],
+        tokens: NDArray[np.int64],
+        layers: list[tuple[_Tagged, _Tagged]],
+        probabilities: _Tagged | None,
+        threads: int,
+    ) -> None: ...
+    def merge(self, other: Harvest) -> None: ...
+    @property
+    def positions(self) -> int: ...
+    def memory_bytes(self) -> list[tuple[str, int]]: ...
+    def save(self, path: Path, threads: int) -> None: ...
+    @staticmethod
+    def load(path: Path) -> Harvest: ...
+    def settings(self) -> tuple[list[tuple[str, int]], int, float, int, int, int, int, int]: ...
+    def settle(self, threads: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]: ...
+    def totals(
+        self,
+    ) -> tuple[
+        NDArray[np.uint64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.uint64],
+    ]: ...
+    def cofiring(self, handles: list[int]) -> tuple[_Starts, NDArray[np.uint32], NDArray[np.uint64]]: ...
+    def input_tokens(self, handles: list[int]) -> tuple[_Starts, NDArray[np.uint32], NDArray[np.uint64]]: ...
+    def output_tokens(
+        self, handles: list[int]
+    ) -> tuple[_Starts, NDArray[np.uint32], NDArray[np.float64], NDArray[np.float64]] | None: ...
+    def tokens(
+        self,
+    ) -> tuple[NDArray[np.uint64], tuple[NDArray[np.float64], NDArray[np.float64]] | None]: ...
+    def output_totals(self) -> tuple[float, float] | None: ...
+    def examples(
+        self, handles: list[int]
+    ) -> tuple[
+        tuple[
+            NDArray[np.uint32],
+            NDArray[np.bool_],
+            NDArray[np.uint64],
+            NDArray[np.uint32],
+            NDArray[np.uint32],
+        ],
+        _Starts,
+        tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]],
+    ]: ...

@@ -1,4 +1,4 @@
-//! `core._harvest`: the CPU kernels of a decomposition's training step.
+//! `core._harvest`: the CPU kernels of a decomposition's training step, and the harvest of its statistics.
 //!
 //! This file lists the kernels, checks their arguments and releases the interpreter lock; the arithmetic is
 //! in the modules, which know nothing of Python. Every kernel writes into arrays that the caller made, and
@@ -12,6 +12,9 @@ mod either;
 pub mod element;
 pub mod elementary;
 pub mod gelu;
+pub mod harvest;
+#[cfg(feature = "python")]
+mod harvest_binding;
 pub mod leaky_hard;
 pub mod masked_acts;
 pub mod minimality;
@@ -36,6 +39,9 @@ mod _harvest {
         divergence_backward, divergence_forward, masked_acts_backward, masked_acts_forward,
         source_acts_backward, source_acts_forward,
     };
+
+    #[pymodule_export]
+    use crate::harvest_binding::Harvest;
 
     /// Fill `out` (N, C) with C independent one-hidden-layer GELU networks applied to `a` (N, C).
     #[pyfunction]

@@ -1,0 +1,247 @@
+"""Time the compiled harvest against the same work in dense torch, in one run, and measure it at full size.
+
+    python benchmarks/harvest.py ratio [--components 2000 8000] [--batches N]
+    python benchmarks/harvest.py full [--tokens N] [--seconds LIMIT] [--keep FOLDER]
+    python benchmarks/harvest.py growth
+    python benchmarks/harvest.py card FOLDER
+
+Streams are synthetic: component frequencies fall as a power of their rank, logits are normal with a scale
+that differs from position to position. Seconds are given on the clock and as CPU time of all threads; the
+latter is what counts on a machine that does other work too. `full` and `growth` print resident memory.
+The phases of a batch, with plain reads and copies beside them: `cargo run --release --no-default-features
+--example harvest_phases`.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.harvest.artifact import Harvest
+from core.harvest.kernel import HarvestBatch, HarvestEngine
+from core.harvest.queries import ranking
+from core.harvest.reference import ReferenceHarvest
+from core.harvest.settings import HarvestSettings
+from core.harvest.writing import write_harvest
+
+MEGABYTE = 1e6
+
+
+@dataclass
+class Stream:
+    """Endless batches of `batch` sequences of `length` tokens."""
+
+    components: int
+    live: int
+    active: float
+    vocabulary: int
+    batch: int
+    length: int
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        self.draws = torch.Generator().manual_seed(0)
+        weights = torch.arange(1, self.live + 1, dtype=torch.float64) ** -0.8
+        self.order = torch.randperm(self.components, generator=self.draws)[: self.live]
+        self.cumulative = (weights / weights.sum()).cumsum(0)
+        rows = self.batch * self.length
+        self.importances = torch.zeros(rows, self.components, dtype=self.dtype)
+        self.activations = torch.randn(rows, self.components, generator=self.draws).to(self.dtype)
+        self.pool = self._probabilities(2 * rows)
+        self.done = 0
+
+    def _probabilities(self, rows: int) -> Tensor:
+        pool = torch.empty(rows, self.vocabulary, dtype=self.dtype)
+        for part in pool.split(256):
+            scale = 3 + 6 * torch.rand(len(part), 1, generator=self.draws)
+            logits = torch.randn(len(part), self.vocabulary, generator=self.draws) * scale
+            part.copy_(logits.softmax(-1))
+        return pool
+
+    def batches(self) -> Iterator[HarvestBatch]:
+        """Firings and tokens are fresh in every batch; outputs come from a pool of twice a batch."""
+        rows = self.batch * self.length
+        shape = (self.batch, self.length)
+        while True:
+            # Drawn with replacement, so a few more than wanted.
+            count = int(rows * self.active * 1.25)
+            at = torch.randint(rows, (count,), generator=self.draws)
+            ranks = torch.searchsorted(
+                self.cumulative, torch.rand(count, generator=self.draws, dtype=torch.float64)
+            )
+            self.importances.zero_()
+            values = torch.rand(count, generator=self.draws).clamp(min=1e-3).to(self.dtype)
+            self.importances[at, self.order[ranks.clamp(max=self.live - 1)]] = values
+            tokens = (torch.rand(shape, generator=self.draws) ** 4 * self.vocabulary).long()
+            start = int(torch.randint(rows, (), generator=self.draws))
+            yield HarvestBatch(
+                torch.arange(self.done, self.done + self.batch),
+                tokens,
+                {"all": self.importances.view(*shape, -1)},
+                {"all": self.activations.view(*shape, -1)},
+                self.pool[start : start + rows].view(*shape, -1),
+            )
+            self.done += self.batch
+
+
+def timed(target: HarvestEngine | ReferenceHarvest, batch: HarvestBatch) -> tuple[float, float]:
+    """Seconds on the clock and CPU seconds of one batch."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    target.add_batch(batch)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def ratio(components: list[int], batches: int) -> None:
+    """Both implementations on the same stream, everything switched on."""
+    print(
+        f"{'components':>10} {'output':>8} {'firings':>8} {'kept':>6} | {'ours tok/s':>10} "
+        f"{'torch tok/s':>11} "
+        f"{'ratio':>6} | on CPU time {'ours':>8} {'torch':>8} {'ratio':>6}"
+    )
+    for width in components:
+        for share in (1.0, 0.99):
+            chosen = HarvestSettings(uniform_examples=64, strongest_examples=16, output_share=share)
+            layers, vocabulary = [("all", width)], 4096
+            stream = Stream(width, width, 50, vocabulary, 16, 256).batches()
+            ours = HarvestEngine(layers, vocabulary, chosen)
+            times = []
+            for _ in range(batches):
+                times.append(timed(ours, next(stream)))
+            # The plain side is the same for every batch, two are enough.
+            plain = ReferenceHarvest(layers, vocabulary, chosen, torch.float32)
+            others = [timed(plain, next(stream)) for _ in range(2)][1:]
+            fires = float(ours.components().firings.sum()) / ours.positions
+            row = plain.kept_token_mass.count_nonzero() if share == 1 else nucleus_size(stream, share)
+            columns = []
+            for column in (0, 1):
+                mine = 4096 * len(times) / sum(pair[column] for pair in times)
+                theirs = 4096 * len(others) / sum(pair[column] for pair in others)
+                columns.append((mine, theirs, mine / theirs))
+            (a, b, c), (d, e, f) = columns
+            name = "exact" if share == 1 else "99%"
+            print(
+                f"{width:>10} {name:>8} {fires:>8.1f} {float(row):>6.0f} | "
+                f"{a:>10.0f} {b:>11.0f} {c:>5.1f}x | "
+                f"{'':11} {d:>8.0f} {e:>8.0f} {f:>5.1f}x",
+                flush=True,
+            )
+
+
+def nucleus_size(stream: Iterator[HarvestBatch], share: float) -> float:
+    """Mean number of tokens that hold the share of a position's mass."""
+    probabilities = next(stream).probabilities
+    assert probabilities is not None
+    ordered = probabilities[:2].float().flatten(0, 1).sort(-1, descending=True).values
+    return float(((ordered.cumsum(-1) - ordered) < share).sum(-1).double().mean())
+
+
+def peak() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+
+
+def full(tokens: int, seconds: float, keep: Path | None) -> None:
+    """The published size: 38,912 components of which 10,000 ever fire, 205 at a position, 50,277 tokens."""
+    stream = Stream(38_912, 10_000, 205, 50_277, 8, 256, torch.bfloat16)
+    batches = stream.batches()
+    size = nucleus_size(batches, 0.99)
+    engine = HarvestEngine(
+        [("all", 38_912)], 50_277, HarvestSettings(uniform_examples=64, strongest_examples=16)
+    )
+    before, start = peak(), time.perf_counter()
+    print(f"inputs and torch hold {before:.0f} MB; {size:.0f} tokens hold 99% of a position's output")
+    wall = cpu = 0.0
+    while engine.positions < tokens and time.perf_counter() - start < seconds:
+        for _ in range(16):
+            both = timed(engine, next(batches))
+            wall, cpu = wall + both[0], cpu + both[1]
+        held = {name: round(count / MEGABYTE) for name, count in engine.memory_bytes().items()}
+        fires = engine.components().firings.sum() / engine.positions
+        print(
+            f"{engine.positions:>9,} tokens, {engine.positions / wall:.0f} tok/s on the clock, "
+            f"{engine.positions / cpu:.0f} per CPU second, {fires:.0f} firings a token, "
+            f"peak {peak():.0f} MB, engine {sum(held.values())} MB {held}",
+            flush=True,
+        )
+    if keep is not None:
+        start = time.perf_counter()
+        write_harvest(engine, keep)
+        size = sum(path.stat().st_size for path in keep.iterdir()) / MEGABYTE
+        print(
+            f"written in {time.perf_counter() - start:.1f} s, {size:.0f} MB; peak {peak():.0f} MB", flush=True
+        )
+        card(keep)
+
+
+def growth() -> None:
+    """Speed and memory against components, firings a token, and tokens."""
+    print(f"{'components':>10} {'firings':>8} {'tokens':>8} | {'tok/CPU s':>9} {'engine MB':>9}")
+    cases = [(1000, 50), (2000, 50), (4000, 50), (8000, 50), (16000, 50), (4000, 12), (4000, 200)]
+    for width, active in cases:
+        stream = Stream(width, width, active, 4096, 8, 256).batches()
+        engine = HarvestEngine(
+            [("all", width)], 4096, HarvestSettings(uniform_examples=64, strongest_examples=16)
+        )
+        cpu = 0.0
+        for index in range(1, 33):
+            cpu += timed(engine, next(stream))[1]
+            if index in (4, 32):
+                held = sum(engine.memory_bytes().values()) / MEGABYTE
+                rate = engine.positions / cpu
+                print(
+                    f"{width:>10} {active:>8} {engine.positions:>8} | {rate:>9.0f} {held:>9.0f}", flush=True
+                )
+
+
+def card(folder: Path) -> None:
+    """Milliseconds to open an artifact and read one component's card and rankings; median of warm reads."""
+    numbers = Harvest(folder).firings().to_numpy().nonzero()[0]
+    wanted = [int(number) for number in numbers[:: max(1, len(numbers) // 12)]]
+    times: dict[str, list[float]] = {"open and read one card": [], "rank its partners": []}
+    for component in wanted:
+        Harvest(folder).card(component)
+        start = time.perf_counter()
+        harvest = Harvest(folder)
+        harvest.card(component)
+        opened = time.perf_counter()
+        harvest.firings()
+        harvest.tokens()
+        middle = time.perf_counter()
+        ranking(harvest, component, "component", "pmi", 20)
+        times["open and read one card"].append(opened - start)
+        times["rank its partners"].append(time.perf_counter() - middle)
+    for name, values in times.items():
+        ordered = sorted(values)
+        print(f"{name}: median {1e3 * ordered[len(ordered) // 2]:.1f} ms, worst {1e3 * ordered[-1]:.1f} ms")
+
+
+def main() -> None:
+    """Run one of the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("what", choices=["ratio", "full", "growth", "card"], nargs="?", default="ratio")
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--components", type=int, nargs="+", default=[2000, 8000])
+    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=3600)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.what == "ratio":
+        ratio(options.components, options.batches)
+    elif options.what == "full":
+        full(options.tokens, options.seconds, options.keep)
+    elif options.what == "growth":
+        growth()
+    else:
+        card(options.folder or Path("."))
+
+
+if __name__ == "__main__":
+    main()
