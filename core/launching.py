@@ -89,8 +89,8 @@ def launch(command: list[str], count: int) -> tuple[int, str]:
     """Run `count` copies of a command as the ranks of one group; returns the exit code and what went wrong.
 
     Rank 0 has this process's streams. The others are heard only when one of them fails first: then the end of
-    what it wrote to stderr is returned. A rank that fails ends the group. Ctrl-C reaches the ranks by
-    itself; SIGTERM is passed on.
+    what it wrote to stderr is returned. A rank that fails ends the group. Signals that ask to stop are passed
+    on (Ctrl-C at a terminal comes to the ranks by itself too, which counts once: see `core.runs.stopping`).
     """
     environment = {
         "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),  # all of them share the cores
@@ -155,10 +155,8 @@ def _signals_passed_on(ranks: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             if process.poll() is None:
                 process.send_signal(number)
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
-    }
+    # Not SIG_IGN, which the ranks would inherit: then nothing before and after their loops could be stopped.
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

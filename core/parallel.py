@@ -5,6 +5,7 @@ for the whole batch and cut like it, so N ranks do what one alone would have don
 A single process is a group of one, and nothing here then costs anything.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,8 +146,9 @@ def joined_ranks(device: str = "auto", wanted: int | None = None) -> Iterator[Ra
         return
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     if on_gpu:
-        _take_gpu(place)
-    backend = "nccl" if on_gpu else "gloo"
+        _take_gpu(place, device)
+    # CPU tensors have a way on GPUs too: a run that was begun on the CPU goes on there.
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     dist.init_process_group(backend, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
     try:
         control = dist.new_group(backend="gloo", timeout=TIMEOUT) if on_gpu else None
@@ -155,7 +157,11 @@ def joined_ranks(device: str = "auto", wanted: int | None = None) -> Iterator[Ra
         dist.destroy_process_group()
 
 
-def _take_gpu(place: Place) -> None:
+def _take_gpu(place: Place, device: str) -> None:
+    if ":" in device:
+        raise UsageError(f"--device {device} names one GPU for {place.size} ranks.", "Use --device cuda.")
+    if torch.cuda.device_count() == 1 and "SLURM_STEP_GPUS" in os.environ:
+        return  # each task was given a GPU of its own and sees no other
     if place.local_size > torch.cuda.device_count():
         raise UsageError(
             f"{place.local_size} ranks here need as many GPUs; there are {torch.cuda.device_count()}.",

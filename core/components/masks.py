@@ -8,6 +8,7 @@ which is (a * m) U + m_delta * (x delta^T) + bias without ever building the weig
 knows how to `gate` the activations, that is to return a * (m - m_delta).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,6 +18,9 @@ from torch import Tensor
 from core import native
 from core.randomness import derive_seed, generator
 from core.shapes import ComponentActs, PositionValues, Routing
+
+Draw = Callable[[], Tensor]
+"""Makes the same sources every time it is called."""
 
 
 class Mask(Protocol):
@@ -68,8 +72,7 @@ class SourceMask:
         """a * (m - m_delta)."""
         if native.usable_stored(a) and native.usable(self.g) and native.usable(self.r):
             return _NativeSourceGate.apply(a, self.g, self.r, self.delta)
-        m = torch.addcmul(self.r, self.g, 1 - self.r)
-        return a * (m if self.delta is None else m - self.delta.unsqueeze(-1))
+        return _RecomputedGate.apply(a, self.g, self.r, self.delta, None)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class NoiseKey:
 class StochasticMask:
     """m = g + (1 - g) r with random sources r, uniform or (binomial) 0 or 1 with even odds.
 
-    On the CPU the sources are never stored: a kernel draws them as it gates and again going back.
+    The sources are never stored: they are drawn for the gate and again going back.
     """
 
     g: ComponentActs
@@ -118,12 +121,51 @@ class StochasticMask:
         if native.usable_stored(a) and native.usable(self.g) and a.shape == self.g.shape:
             offset = self.key.part * self.g.numel()
             return _NativeGate.apply(a, self.g, (self.key.value(), offset), self.delta, self.binomial)
-        return SourceMask(self.g, self.sources(), self.delta).gate(a)
+        return _RecomputedGate.apply(a, self.g, None, self.delta, self.sources)
 
     def sources(self) -> ComponentActs:
         """The sources r this mask draws."""
         r = self.key.uniform(self.g.shape, self.g.device)
         return (r >= 0.5).to(r.dtype) if self.binomial else r
+
+
+class _RecomputedGate(torch.autograd.Function):
+    """The gate in plain torch, which keeps nothing but its inputs: the mask is made again going back.
+
+    Every pass would otherwise keep several float32 numbers for each subcomponent and position.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, g: Tensor, r: Tensor | None, delta: Tensor | None, draw: Draw | None
+    ) -> Tensor:
+        ctx.save_for_backward(a, g, r, delta)
+        ctx.draw = draw
+        return (a * _mask(g, _sources(r, draw), delta)).to(a.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        a, g, r, delta = ctx.saved_tensors
+        source = _sources(r, ctx.draw)
+        for_a, for_g, for_r, for_delta, _ = ctx.needs_input_grad
+        grad_a = (grads[0] * _mask(g, source, delta)).to(a.dtype) if for_a else None
+        product = grads[0].to(g.dtype) * a
+        grad_g = (product * (1 - source)).sum_to_size(g.shape) if for_g else None
+        grad_r = (product * (1 - g)).sum_to_size(source.shape) if for_r else None
+        return grad_a, grad_g, grad_r, -product.sum(-1) if for_delta else None, None
+
+
+def _sources(r: Tensor | None, draw: Draw | None) -> Tensor:
+    if r is not None:
+        return r
+    assert draw is not None
+    return draw()
+
+
+def _mask(g: Tensor, r: Tensor, delta: Tensor | None) -> Tensor:
+    """g + (1 - g) r - m_delta."""
+    m = torch.addcmul(r, g, 1 - r)
+    return m if delta is None else m.sub_(delta.unsqueeze(-1))
 
 
 class _NativeGate(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The settings of models in folders that hold `model_config.yaml`: published checkpoints of SPD targets."""
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -33,8 +34,13 @@ _NAMES = {
 """Fields that are the same under another name."""
 
 
-def architecture(config: dict[str, Any], source: str) -> ArchitectureSettings:
+def architecture(
+    config: dict[str, Any], source: str, names: Collection[str] | None = None
+) -> ArchitectureSettings:
     """Our settings of the model that a `model_config.yaml` describes; `source` names it in errors.
+
+    `names` are those of the saved tensors. Only they tell whether a GPT2Simple has norms, since the file does
+    not; without `names` it has.
 
     Raises:
         UsageError: an architecture that is not one of ours, a field that is missing or cannot be honoured.
@@ -51,7 +57,9 @@ def architecture(config: dict[str, Any], source: str) -> ArchitectureSettings:
         raise UsageError(f"{source} lacks {', '.join(missing)}.", "Take the file that came with the weights.")
     own = {ours: config[name] for name, ours in _NAMES.items() if config.get(name) is not None}
     own = {name: value for name, value in own.items() if name in kind.model_fields}
-    if kind is not GPT2SimpleSettings:
+    if kind is GPT2SimpleSettings:
+        own["layer_norm"] = names is None or any(".ln_" in f".{name}" for name in names)
+    else:
         own["fused_qkv"] = not config.get("use_grouped_query_attention", True)
         own["rotary_pairs"] = "adjacent" if config.get("rotary_adjacent_pairs", False) else "halves"
         if own["fused_qkv"]:

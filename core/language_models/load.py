@@ -119,10 +119,12 @@ def _from_checkpoint(source: CheckpointSource, root: Path) -> LoadedLanguageMode
     there = source.path.startswith(PREFIX)
     folder = published_run(source.path, root) if there else _folder(source.path, "checkpoint")
     path = folder / "model_config.yaml"
-    shape = architecture(read_yaml(path), str(path))
+    config = read_yaml(path)
     weights_file = _newest(folder)
+    weights = read_torch_file(weights_file)
+    shape = architecture(config, str(path), weights)
     model = empty_language_model(shape)
-    fit_weights(model, read_torch_file(weights_file), str(weights_file))
+    fit_weights(model, weights, str(weights_file))
     return _loaded(model, shape, folder)
 
 

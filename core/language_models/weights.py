@@ -18,6 +18,8 @@ _WRAPPERS = ("_orig_mod.", "module.")
 """What torch.compile and DistributedDataParallel put in front of names."""
 _DERIVED = (".attn.bias", ".rotary_cos", ".rotary_sin")
 """Buffers of other codes that follow from the settings: causal masks and angles."""
+_OTHER_NAMES = {".mlp.c_proj.": ".mlp.down_proj.", ".attn.c_proj.": ".attn.o_proj."}
+"""What other codes call a projection, and what the models here do."""
 
 
 def read_safetensors(path: Path) -> Weights:
@@ -55,7 +57,8 @@ def read_torch_file(path: Path) -> Weights:
 def fit_weights(model: nn.Module, weights: Weights, source: str) -> None:
     """Put `weights` into a model that was built from settings.
 
-    Prefixes that training puts in front of names are taken off. A matrix that the model has under two names
+    Prefixes that training puts in front of names are taken off, and output projections called `c_proj` get
+    the model's own names where it calls them otherwise. A matrix that the model has under two names
     (embedding and unembedding) may be given under either or both.
 
     Raises:
@@ -63,6 +66,7 @@ def fit_weights(model: nn.Module, weights: Weights, source: str) -> None:
     """
     found = {_bare(name): value for name, value in weights.items()}
     found = {name: value.float() for name, value in found.items() if not name.endswith(_DERIVED)}
+    found = _renamed(found, set(model.state_dict()))
     for names in _shared(model):
         given = [name for name in names if name in found]
         if any(not torch.equal(found[given[0]], found[name]) for name in given[1:]):
@@ -104,6 +108,19 @@ def _shared(model: nn.Module) -> list[list[str]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     return [several for several in names.values() if len(several) > 1]
+
+
+def _renamed(weights: Weights, wanted: set[str]) -> Weights:
+    """The weights with the model's names, where only another code's stands there."""
+
+    def own(name: str) -> str:
+        for other, ours in _OTHER_NAMES.items():
+            better = name.replace(other, ours)
+            if name not in wanted and better in wanted and better not in weights:
+                return better
+        return name
+
+    return {own(name): value for name, value in weights.items()}
 
 
 def _bare(name: str) -> str:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import native
 from core.components.component_model import ComponentModel, Importance, TargetPass
 from core.components.masks import NoiseKey
+from core.losses.divergence import divergence_sum
 from core.losses.persistent_sources import PersistentSources
 from core.parallel import SINGLE, Ranks
 from core.shapes import PositionValues
@@ -118,27 +118,6 @@ def distance_sum(output: Tensor, target: Tensor, distance: Distance) -> tuple[Te
     `mse`: squared differences over elements. `kl`: KL(target || output) of softmax over the last
     dimension, over positions.
     """
-    if distance == "kl" and output.dtype == target.dtype and native.usable_stored(output):
-        return _NativeDivergence.apply(output, target), target[..., 0].numel()
-    output = output.float()
-    target = target.float()
-    if distance == "mse":
-        return F.mse_loss(output, target, reduction="sum"), target.numel()
-    log_p, log_q = F.log_softmax(target, dim=-1), F.log_softmax(output, dim=-1)
-    return F.kl_div(log_q, log_p, log_target=True, reduction="sum"), target[..., 0].numel()
-
-
-class _NativeDivergence(torch.autograd.Function):
-    """The summed divergence from logits, without probabilities or their logarithms in memory."""
-
-    @staticmethod
-    def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
-        output, target = output.contiguous(), target.contiguous()
-        rows, normalisers = native.divergence_forward(output, target)
-        ctx.save_for_backward(output, target, normalisers)
-        return rows.sum()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        output, target, normalisers = ctx.saved_tensors
-        return native.divergence_backward(output, target, normalisers, float(grads[0])), None
+    if distance == "kl":
+        return divergence_sum(output, target), target[..., 0].numel()
+    return F.mse_loss(output.float(), target.float(), reduction="sum"), target.numel()

@@ -58,6 +58,8 @@ class _Request:
 
     settings: PretrainSettings
     root: Path
+    folder: Path
+    """Where the target will be."""
     observer: Observer
     device: torch.device
     precision: str
@@ -75,22 +77,24 @@ def pretrain(
     ranks: Ranks = SINGLE,
     restart: bool = False,
 ) -> PretrainResult:
-    """The language model of these settings under `root`, trained at most once.
+    """The language model of these settings under `root`, trained at most once on the text as it is now.
 
-    A training of the same settings that was stopped goes on from its last checkpoint and comes to the same
-    weights as one that was not. `restart` begins anew whatever is there; an old target stays until the new
-    one is done. With several ranks, each calls this; they must see the same files.
+    A training of the same settings and text that was stopped goes on from its last checkpoint and comes to
+    the same weights as one that was not. `restart` begins anew whatever is there; an old target stays until
+    the new one is done. With several ranks, each calls this; they must see the same files.
 
     Raises:
         UsageError: something asked for cannot be done; nothing is left on disk.
         Interrupted: the user stopped it; a checkpoint was saved.
         SpdError: another process is at it, a loss was not finite, or a file could not be written.
     """
-    request = _Request(
-        settings, root, observer or Silent(), resolve_device(device), precision, ranks, restart
-    )
     folder = pretrained_folder(settings, root)
-    run = unfinished_training(settings, root)
+    # Named once and for all ranks: a file may change, or have other times, while they come along.
+    folder = folder.with_name(ranks.share(folder.name))
+    run = _unfinished(folder)
+    request = _Request(
+        settings, root, folder, observer or Silent(), resolve_device(device), precision, ranks, restart
+    )
     if not restart and ranks.share(folder.is_dir()):
         if ranks.is_main and run.path.exists() and lock_holder(run) is None:
             shutil.rmtree(run.path, ignore_errors=True)  # killed after it had published
@@ -105,14 +109,21 @@ def pretrain(
         # Another process may have finished it while this one waited or read the text.
         if not restart and ranks.share(folder.is_dir()):
             return PretrainResult(folder, read_summary(folder), cached=True)
-        summary = _train(request, run, model.to(request.device), text, folder)
+        summary = _train(request, run, model.to(request.device), text)
         ranks.barrier()
         return PretrainResult(folder, summary, cached=False)
 
 
 def unfinished_training(settings: PretrainSettings, root: Path) -> RunDirectory:
-    """Where a training of these settings keeps what it has, until it is done."""
-    folder = pretrained_folder(settings, root)
+    """Where a training of these settings on the text as it is now keeps what it has, until it is done.
+
+    Raises:
+        UsageError: the text is not there.
+    """
+    return _unfinished(pretrained_folder(settings, root))
+
+
+def _unfinished(folder: Path) -> RunDirectory:
     return RunDirectory(folder.with_name(f".{folder.name}.partial"))
 
 
@@ -159,9 +170,7 @@ def _claimed(run: RunDirectory, ranks: Ranks) -> Iterator[None]:
                 shutil.rmtree(run.path, ignore_errors=True)
 
 
-def _train(
-    request: _Request, run: RunDirectory, model: nn.Module, text: TextWindows, folder: Path
-) -> dict[str, Any]:
+def _train(request: _Request, run: RunDirectory, model: nn.Module, text: TextWindows) -> dict[str, Any]:
     settings, ranks = request.settings, request.ranks
     began = monotonic()
     begun = ranks.share(_begin_or_resume(request, run, model) if ranks.is_main else None)
@@ -195,9 +204,9 @@ def _train(
             loss=compiled_loss() if settings.training.compile else next_token_loss,
         )
         outcome = run_training(training, request.observer)
-        summary = _summary(training, outcome, record().seconds, folder)
+        summary = _summary(training, outcome, record().seconds, request.folder)
         if ranks.is_main:
-            publish(folder, model, text.tokenizer, settings, run, summary)
+            publish(request.folder, model, text.tokenizer, settings, run, summary)
             shutil.rmtree(run.path, ignore_errors=True)
     return summary
 
@@ -215,7 +224,7 @@ def _begin_or_resume(request: _Request, run: RunDirectory, model: nn.Module) -> 
         return manifest, run.checkpoint_steps()[-1]
     rows, inner, columns = _largest_product(model, settings)
     manifest = new_manifest(
-        run_id=pretrained_folder(settings, request.root).name,
+        run_id=request.folder.name,
         settings_digest=settings.digest(),
         recipe=settings.recipe,
         seed=settings.seed,

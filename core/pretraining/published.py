@@ -1,11 +1,13 @@
 """Finished pretrained targets on disk: a folder each, that appears whole and never changes after.
 
-<root>/targets/<architecture>-<digest>/settings.yaml      settings, seed, digest of the weights file
-                                       model.safetensors
-                                       tokenizer.json
-                                       metrics.jsonl      losses over training
-                                       samples.jsonl      what the model wrote meanwhile
-                                       summary.json       validation loss, entropy, size, time
+<root>/targets/<name>/settings.yaml      settings, seed, digest of the weights file
+                      model.safetensors
+                      tokenizer.json
+                      metrics.jsonl      losses over training
+                      samples.jsonl      what the model wrote meanwhile
+                      summary.json       validation loss, entropy, size, time
+
+`core.pretraining.naming` says what the name is made of.
 """
 
 import hashlib
@@ -22,10 +24,12 @@ from torch import nn
 from core.errors import SpdError, UsageError
 from core.language_models.build import empty_language_model
 from core.pretraining.checkpoint import plain_weights
+from core.pretraining.naming import target_name
 from core.pretraining.settings import SCHEMA_VERSION, PretrainSettings
 from core.runs.directory import RunDirectory, targets_folder
 from core.runs.files import new_folder, read_json, write_json
 from core.settings import parse_settings, read_yaml, to_plain
+from core.text.settings import CorpusSettings
 from core.text.tokenizer import Tokenizer
 from core.text.tokenizer_files import tokenizer_from
 
@@ -49,8 +53,12 @@ class Pretrained:
 
 
 def pretrained_folder(settings: PretrainSettings, root: Path) -> Path:
-    """Where the target of these settings is, once it is trained."""
-    return targets_folder(root) / settings.name()
+    """Where the target of these settings and of the text as it is now lies, once it is trained.
+
+    Raises:
+        UsageError: the text is not there.
+    """
+    return targets_folder(root) / target_name(settings)
 
 
 def samples_file(run: RunDirectory) -> Path:
@@ -119,6 +127,14 @@ def restore_pretrained(folder: Path) -> Pretrained:
         raise _damaged(weights, str(error)) from error
     model.eval().requires_grad_(False)
     return Pretrained(model, tokenizer, settings, folder)
+
+
+def trained_corpus(folder: Path) -> CorpusSettings | None:
+    """The corpus that the target in `folder` was trained on; None where its settings cannot be read."""
+    try:
+        return _read_settings(folder)[0].text.corpus
+    except SpdError:
+        return None
 
 
 def _read_settings(folder: Path) -> tuple[PretrainSettings, str]:

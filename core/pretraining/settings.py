@@ -136,7 +136,7 @@ class PretrainSettings(Settings):
         return self
 
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name the weights and their measured loss.
+        """Twelve hexadecimal digits that name the weights and their measured loss, given the text's content.
 
         The recipe's name, the samples and how often something is written change neither, and do not count.
         """
@@ -147,5 +147,5 @@ class PretrainSettings(Settings):
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def name(self) -> str:
-        """Name of the target's folder: the architecture and the digest."""
+        """The architecture and the digest, with which the name of the target's folder begins."""
         return f"{self.model.kind}-{self.digest()}"

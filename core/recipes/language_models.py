@@ -131,7 +131,11 @@ def language_model(
 
 
 def evaluation_of(
-    layers: int, every: int = 1000, figures_every: int = 10_000, batches: int = 5
+    layers: int,
+    every: int = 1000,
+    figures_every: int = 10_000,
+    batches: int = 5,
+    batch_size: int | None = None,
 ) -> EvaluationSettings:
     """What every recipe of a language model measures.
 
@@ -149,6 +153,7 @@ def evaluation_of(
         every=every,
         figures_every=figures_every,
         batches=batches,
+        batch_size=batch_size,
         metrics=metrics,
         alive_threshold=0.0,
         groups={f"layer_{i}": (rf"h\.{i}\.",) for i in range(layers)},

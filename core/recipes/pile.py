@@ -74,5 +74,6 @@ def _pile(name: str, run: str, layers: int) -> DecompositionSettings:
         training=TrainingSettings(
             steps=400_000, batch_size=64, lr=cosine(1e-4), clip_components=0.01, warmup=slow_warmup(steps=400)
         ),
-        evaluation=evaluation_of(layers, batches=1),
+        # Small batches: evaluations are in float32, and this vocabulary and these components are large.
+        evaluation=evaluation_of(layers, batches=8, batch_size=8),
     )

@@ -19,11 +19,11 @@ from core.language_models.load import LoadedLanguageModel, load_language_model
 from core.language_models.sources import CheckpointSource, PretrainedSource, SmolLM2Source, TransformersSource
 from core.parallel import SINGLE, Ranks
 from core.pretraining.pretrain import pretrain
-from core.pretraining.published import TOKENIZER, restore_pretrained
+from core.pretraining.published import TOKENIZER, restore_pretrained, trained_corpus
 from core.pretraining.settings import PretrainSettings
 from core.settings import Settings, to_plain
 from core.targets.target import BatchFn, ReportFn, Target, TargetProgress, freeze
-from core.text.settings import TextSettings, TokenizerFile
+from core.text.settings import CorpusSettings, DatasetCorpus, PresidentialCorpus, TextSettings, TokenizerFile
 from core.text.tokenizer_files import load_tokenizer
 from core.text.windows import open_text
 
@@ -117,6 +117,8 @@ def open_language_model(
         loaded = load_language_model(settings.model, out_dir)
         if check is not None:
             check(loaded.model)
+        if isinstance(settings.model, PretrainedSource) and loaded.folder is not None:
+            _compare_corpora(trained_corpus(loaded.folder), settings.text.corpus, hear)
     _check_window(settings.text.window, loaded.context)
     text = settings.text.resolved(loaded.tokenizer)
     assert isinstance(text.tokenizer, TokenizerFile)
@@ -168,6 +170,7 @@ def _pretrained_here(
     if check is not None:
         with torch.device("meta"):  # names and shapes are all that is asked for
             check(empty_language_model(wanted.model, vocabulary=wanted.model.vocabulary or 1))
+    _compare_corpora(wanted.text.corpus, settings.text.corpus, hear)
     result = pretrain(wanted, out_dir, _Reports(hear), device=device, precision=precision, ranks=ranks)
     loss, entropy = result.summary["validation_loss"], result.summary["unigram_entropy"]
     note = f"validation loss {loss:.3f} nats a token (unigram entropy {entropy:.3f})"
@@ -176,13 +179,34 @@ def _pretrained_here(
     found = restore_pretrained(result.folder)
     return LoadedLanguageModel(
         model=found.model,
-        name=wanted.name(),
+        name=result.folder.name,
         context=wanted.model.context,
         vocabulary=next(m for m in found.model.modules() if isinstance(m, nn.Embedding)).num_embeddings,
         tokenizer=TokenizerFile(path=str(found.folder / TOKENIZER)),
-        digest=wanted.digest(),
+        digest=result.folder.name.removeprefix(f"{wanted.model.kind}-"),
         folder=found.folder,
     )
+
+
+def _compare_corpora(trained: CorpusSettings | None, read: CorpusSettings, hear: ReportFn) -> None:
+    """Tell if the text of the decomposition is not that of the training."""
+    if trained is None or (known := _corpus_in_words(trained)) == (now := _corpus_in_words(read)):
+        return
+    note = f"the model was trained on {known}, and is decomposed on {now}"
+    hear(TargetProgress("pretraining", 0, 0, None, 0, note))
+
+
+def _corpus_in_words(corpus: CorpusSettings) -> str:
+    """Kind and place of a corpus, and whatever else chooses its documents."""
+    # How a dataset is streamed changes nothing about what stands in it.
+    fields = corpus.model_dump(
+        exclude={"kind", "streaming", "chunk_windows", "eval_windows", "path"}, exclude_defaults=True
+    )
+    more = f" ({', '.join(f'{key}={value}' for key, value in fields.items())})" if fields else ""
+    if isinstance(corpus, PresidentialCorpus):
+        return "the presidential addresses"
+    paths = [corpus.path] if isinstance(corpus.path, str) else corpus.path
+    return f"{'the dataset ' if isinstance(corpus, DatasetCorpus) else ''}{', '.join(paths)}{more}"
 
 
 def _check_window(window: int, context: int) -> None:

@@ -25,20 +25,34 @@ def build_lock(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iter
         SpdError: the folder above cannot be written.
     """
     path = folder.with_name(f".{folder.name}.lock")
+    descriptor = _locked(path, waiting)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise write_error(path, error) from error
-    try:
-        _wait(descriptor, waiting)
         for left in folder.parent.glob(f".{folder.name}*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
         yield
-        # Somebody may wait on this file still: it then finds the folder built, and has no use for the lock.
-        with suppress(OSError):
+        with suppress(OSError):  # whoever waits on this file finds out that it is no longer the one at `path`
             path.unlink()
     finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path, waiting: Callable[[], None]) -> int:
+    """A descriptor of the file at `path`, locked."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise write_error(path, error) from error
+        try:
+            _wait(descriptor, waiting)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return descriptor
+        except FileNotFoundError:  # its last holder has taken it away
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from core.text.dataset import HubCorpus
 from core.text.document import Document
 from core.text.settings import TextSettings
 from core.text.tokenizer import Tokenizer
-from core.text.tokens import empty_corpus, encode_documents
+from core.text.tokens import RowWindows, empty_corpus, encode_documents, holds_ids
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,25 @@ class Position:
     state: dict[str, Any] | None = None
     """What `datasets` needs to go on with this row; None: the first."""
     skip: int = 0
-    """Tokens of the row that come before the place."""
+    """Tokens that come before the place, of those the row gives: its own, or the window it gives or fills."""
+    joined: list[int] = field(default_factory=list)
+    """Where rows hold ids: those of shorter rows before this one that wait for their window to be full."""
 
 
 class StreamReader:
-    """Takes ids from the training text, from `position` on; `position` is always where the next ids begin."""
+    """Takes ids from the training text, from `position` on; `position` is always where the next ids begin.
+
+    Where rows hold ids, the text is made of whole windows of `window` ids.
+    """
 
     def __init__(
-        self, settings: TextSettings, corpus: HubCorpus, tokenizer: Tokenizer, seed: int, position: Position
+        self,
+        settings: TextSettings,
+        corpus: HubCorpus,
+        tokenizer: Tokenizer,
+        seed: int,
+        window: int,
+        position: Position,
     ) -> None:
         self.position = position
         self._settings = settings
@@ -42,6 +53,7 @@ class StreamReader:
         self._seed = seed
         self._left = np.zeros(0, dtype=np.int64)
         self._skip = position.skip
+        self._rows = RowWindows(window, position.joined) if holds_ids(settings) else None
         documents = self._documents(position)
         self._encoded = encode_documents(documents, tokenizer, settings.lowercase, corpus.name)
         # Left open, the library's generators complain when the interpreter ends.
@@ -57,6 +69,9 @@ class StreamReader:
         while count > 0:
             if not len(self._left):
                 self.position, ids = next(self._encoded)
+                if self._rows is not None:
+                    self.position = replace(self.position, joined=self._rows.joined)
+                    ids = self._rows.add(ids)
                 self._left = ids[self._skip :]
                 self.position = replace(self.position, skip=len(ids) - len(self._left))
                 self._skip = 0

@@ -59,7 +59,12 @@ class DatasetCorpus(Settings):
     """The column with the text, or with the token ids where `tokenized` is set."""
 
     tokenized: bool = False
-    """Whether the column already holds token ids. They are taken as they are, nothing is put between rows."""
+    """Whether the column already holds token ids.
+
+    A row of at least `window` ids is one window, its first `window` ids; what it has beyond them is not
+    used. Shorter rows are joined among themselves, in their order and with nothing between them, and cut
+    into full windows.
+    """
 
     streaming: bool = False
     """Whether documents are read as they are needed, for a dataset too large to tokenise at once."""
@@ -115,7 +120,8 @@ class TextSettings(Settings):
     """How they become tokens."""
 
     window: int = Field(default=128, ge=1)
-    """Tokens per window. Documents are joined, with an end of text after each, and cut every so many."""
+    """Tokens per window. Documents are joined, with an end of text after each, and cut every so many; for
+    rows of token ids see `corpus.tokenized`."""
 
     lowercase: bool = False
     """Whether the text is put in lower case before it is tokenised."""

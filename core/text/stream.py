@@ -5,9 +5,10 @@
                          positions/      where in the dataset each chunk begins
 
 Chunk k holds windows k * n to (k + 1) * n - 1 of the training stream, shuffled among themselves. A position
-names the document in which a chunk begins, how the library finds it again, and how many of its tokens belong
-to the chunk before; so a chunk that is gone, or wanted by a resumed run, is made again without reading what
-stands before it. After the last document the first follows. Several processes on one machine share chunks.
+names the document in which a chunk begins, how the library finds it again, how many of its tokens belong to
+the chunk before, and, where rows hold ids, the ids of shorter rows that wait for their window to be full. So
+a chunk that is gone, or wanted by a resumed run, is made again without reading what stands before it. After
+the last document the first follows. Several processes on one machine share chunks.
 """
 
 import shutil
@@ -32,9 +33,11 @@ from core.text.tokens import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Report,
+    RowWindows,
     assigned_documents,
     encode_documents,
     given_tokenizer,
+    holds_ids,
     open_ids,
     text_digest,
     token_type,
@@ -79,9 +82,7 @@ def start_stream(
             found = _open_start(place, given)
             if found is None:
                 with new_folder(place) as temporary:
-                    _build_start(
-                        temporary, settings, corpus, given, seed, report, corpus.eval_windows * window
-                    )
+                    _build_start(temporary, settings, corpus, given, seed, report, window)
                 found = _open_start(place, given)
     assert found is not None, f"{place} was just written"
     return StreamStart(folder, *found)
@@ -178,7 +179,7 @@ class ChunkedWindows:
             position = Position(**read_json(self._position_file(chunk)))
         if self._reader is None or self._reader.position != position:
             self._reader = StreamReader(
-                self._settings, self._corpus, self._start.tokenizer, self._seed, position
+                self._settings, self._corpus, self._start.tokenizer, self._seed, self._window, position
             )
         return self._reader
 
@@ -216,9 +217,9 @@ def _build_start(
     given: Tokenizer | None,
     seed: int,
     report: Report,
-    wanted: int,
+    window: int,
 ) -> None:
-    """Train the tokenizer, if one is to be trained, and tokenise `wanted` ids for the evaluation."""
+    """Train the tokenizer, if one is to be trained, and tokenise the windows for the evaluation."""
     tokenizer = given
     if tokenizer is None:
         assert isinstance(settings.tokenizer, TrainedTokenizer)
@@ -229,10 +230,13 @@ def _build_start(
         if corpus.has_eval
         else (pair for pair in assigned_documents(settings, corpus, seed) if pair[0] == "eval")
     )
+    rows = RowWindows(window) if holds_ids(settings) else None
+    wanted = corpus.eval_windows * window
     parts: list[np.ndarray] = []
     count = 0
     for _, ids in encode_documents(documents, tokenizer, settings.lowercase, corpus.name):
-        parts.append(ids[: wanted - count])
+        kept = ids if rows is None else rows.add(ids)
+        parts.append(kept[: wanted - count])
         count += len(parts[-1])
         report("tokenising the evaluation", count, wanted)
         if count == wanted:

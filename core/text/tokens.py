@@ -5,13 +5,15 @@
                          tokenizer.json  what made them
                          manifest.json   counts, sizes, and what the digest was made of
 
-The folder appears whole, by one rename; of several processes that need it one builds and the others wait.
+Where the corpus is tokenised already, the ids are whole windows one after the other, and the window is part
+of the digest. The folder appears whole, by one rename; of several processes that need it one builds and the
+others wait.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -34,7 +36,7 @@ K = TypeVar("K")
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much (0: not known)."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Part of every digest; raised when the same settings would give other ids."""
 
 SPLITS: tuple[str, ...] = ("train", "eval")
@@ -83,6 +85,32 @@ def text_digest(
     return hashlib.blake2b(json.dumps(named, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+class RowWindows:
+    """Cuts windows out of rows of ids, so that only rows shorter than `window` share one.
+
+    `joined` are the ids of short rows that wait for others to fill their window; fewer than `window`.
+    """
+
+    def __init__(self, window: int, joined: Sequence[int] = ()) -> None:
+        self._window = window
+        self.joined = list(joined)
+
+    def add(self, ids: Int[np.ndarray, " row"]) -> Int[np.ndarray, " tokens"]:
+        """The window that the next row gives or fills; no ids where it does neither."""
+        if len(ids) >= self._window:
+            return ids[: self._window]
+        # Never in place: a position may hold the list.
+        together = [*self.joined, *ids.tolist()]
+        full = len(together) // self._window * self._window
+        self.joined = together[full:]
+        return np.asarray(together[:full], dtype=ids.dtype)
+
+
+def holds_ids(settings: TextSettings) -> bool:
+    """Whether the corpus is tokenised already."""
+    return isinstance(settings.corpus, DatasetCorpus) and settings.corpus.tokenized
+
+
 def given_tokenizer(settings: TextSettings) -> Tokenizer | None:
     """The tokenizer that the settings name; None where one is to be trained.
 
@@ -91,7 +119,7 @@ def given_tokenizer(settings: TextSettings) -> Tokenizer | None:
     """
     if isinstance(settings.tokenizer, TokenizerFile):
         return load_tokenizer(settings.tokenizer)
-    if isinstance(settings.corpus, DatasetCorpus) and settings.corpus.tokenized:
+    if isinstance(settings.corpus, DatasetCorpus) and holds_ids(settings):
         raise UsageError(
             f"{settings.corpus.path} holds token ids already, from which no tokenizer can be trained.",
             "Name the tokenizer that made them with --set ...tokenizer='{kind: file, path: ...}'.",
@@ -100,16 +128,19 @@ def given_tokenizer(settings: TextSettings) -> Tokenizer | None:
 
 
 def tokenised_corpus(
-    settings: TextSettings, corpus: Corpus, seed: int, root: Path, report: Report
+    settings: TextSettings, corpus: Corpus, seed: int, root: Path, report: Report, window: int
 ) -> TokenFiles:
     """The ids of the whole corpus, tokenised now unless they are there already.
+
+    `window` matters only where the corpus holds ids: its rows are cut then, and the rest of them not kept.
 
     Raises:
         UsageError: the corpus is empty or cannot be read, or the tokenizer does not fit.
         SpdError: the folder cannot be written.
     """
     tokenizer = given_tokenizer(settings)
-    folder = root / "text" / text_digest(settings, corpus, tokenizer, seed)
+    cut = (window,) if holds_ids(settings) else ()
+    folder = root / "text" / text_digest(settings, corpus, tokenizer, seed, *cut)
     found = _open(folder, tokenizer)
     if found is not None:
         return found
@@ -117,7 +148,7 @@ def tokenised_corpus(
         found = _open(folder, tokenizer)
         if found is None:
             with new_folder(folder) as temporary:
-                _build(temporary, settings, corpus, tokenizer, seed, report)
+                _build(temporary, settings, corpus, tokenizer, seed, report, window)
             found = _open(folder, tokenizer)
     assert found is not None, f"{folder} was just written"
     return found
@@ -177,7 +208,13 @@ def encode_documents(
 
 
 def _build(
-    folder: Path, settings: TextSettings, corpus: Corpus, given: Tokenizer | None, seed: int, report: Report
+    folder: Path,
+    settings: TextSettings,
+    corpus: Corpus,
+    given: Tokenizer | None,
+    seed: int,
+    report: Report,
+    window: int,
 ) -> None:
     tokenizer = given
     if tokenizer is None:
@@ -188,19 +225,21 @@ def _build(
     tokens: dict[str, int] = dict.fromkeys(SPLITS, 0)
     documents: dict[str, int] = dict.fromkeys(SPLITS, 0)
     total = sum(corpus.count(split) for split in (SPLITS if corpus.has_eval else ("train",)))
+    rows = {split: RowWindows(window) for split in SPLITS} if holds_ids(settings) else None
     report("tokenising", 0, total)
     with open(folder / "train.bin", "wb") as train, open(folder / "eval.bin", "wb") as held_out:
         files: dict[str, BinaryIO] = {"train": train, "eval": held_out}
         pairs = assigned_documents(settings, corpus, seed)
         for split, ids in encode_documents(pairs, tokenizer, settings.lowercase, corpus.name):
-            files[split].write(ids.astype(kind).tobytes())
-            tokens[split] += len(ids)
+            kept = ids if rows is None else rows[split].add(ids)
+            files[split].write(kept.astype(kind).tobytes())
+            tokens[split] += len(kept)
             documents[split] += 1
             report("tokenising", sum(documents.values()), total)
-    if not sum(tokens.values()):
+    if not sum(documents.values()):
         raise empty_corpus(corpus)
     if not corpus.has_eval:
-        tokens = _balance(folder, kind, tokens, settings.eval_fraction)
+        tokens = _balance(folder, kind, tokens, settings.eval_fraction, 1 if rows is None else window)
     manifest = {
         "schema": SCHEMA_VERSION,
         "corpus": to_plain(settings.corpus),
@@ -244,10 +283,13 @@ def open_ids(path: Path, kind: str, count: int) -> Int[np.ndarray, " tokens"]:
     return np.memmap(path, dtype=kind, mode="r") if count else np.zeros(0, dtype=kind)
 
 
-def _balance(folder: Path, kind: np.dtype[Any], tokens: dict[str, int], fraction: float) -> dict[str, int]:
-    """Where a few documents fell badly, move ids across the border, the end of the text being held out."""
+def _balance(
+    folder: Path, kind: np.dtype[Any], tokens: dict[str, int], fraction: float, unit: int
+) -> dict[str, int]:
+    """Where a few documents fell badly, move ids across the border, `unit` of them staying together; the end
+    of the text is held out."""
     total = sum(tokens.values())
-    share = {"eval": round(total * fraction)}
+    share = {"eval": round(total * fraction / unit) * unit}
     share["train"] = total - share["eval"]
     short = [split for split in SPLITS if 2 * tokens[split] < share[split]]
     if not short:

@@ -101,7 +101,7 @@ def open_text(
         train: WindowSource = ChunkedWindows(settings, corpus, split_seed, start, window, order, tell)
         tokenizer, folder, held_out, n_train = start.tokenizer, start.folder, start.held_out, None
     else:
-        files = tokenised_corpus(settings, corpus, split_seed, root, tell)
+        files = tokenised_corpus(settings, corpus, split_seed, root, tell, window)
         tokenizer, folder, held_out = files.tokenizer, files.folder, files.ids["eval"]
         n_train = len(files.ids["train"])
         for split in SPLITS:

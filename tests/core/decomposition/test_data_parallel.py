@@ -58,6 +58,7 @@ def test_two_ranks_write_what_one_does(
     assert (runs[0] / "figures").is_dir() and (runs[0] / "checkpoints").is_dir()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_alike(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"] |= {"steps": 100}
     tiny["evaluation"] |= {"every": 50, "figures_every": 100}
@@ -75,6 +76,7 @@ def test_a_killed_run_goes_on_and_ends_alike(tiny: dict[str, Any], tmp_path: Pat
     assert records(run) == records(Path(whole["path"])), "the very same numbers"
 
 
+@pytest.mark.slow
 def test_stopping_saves_on_every_rank_and_says_how_to_go_on(tiny: dict[str, Any], tmp_path: Path) -> None:
     tiny["training"]["steps"] = 200_000
     tiny["evaluation"] |= {"every": 200_000, "figures_every": 200_000}
@@ -89,7 +91,8 @@ def test_stopping_saves_on_every_rank_and_says_how_to_go_on(tiny: dict[str, Any]
     while not list((tmp_path / "stopped").glob("runs/*/checkpoints/step_*")):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    # As `timeout` and schedulers do it: every rank is told twice, straight and through the launcher.
+    os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "everything up to there is saved" in said

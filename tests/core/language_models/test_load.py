@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from core.errors import UsageError
 from core.language_models import published_runs, smollm2
-from core.language_models.build import build_language_model
+from core.language_models.build import build_language_model, empty_language_model
+from core.language_models.checkpoint_format import architecture
 from core.language_models.load import load_language_model
 from core.language_models.settings import (
     ArchitectureSettings,
@@ -25,7 +26,8 @@ from core.language_models.settings import (
 )
 from core.language_models.smollm2 import find_smollm2
 from core.language_models.sources import CheckpointSource, PretrainedSource, TransformersSource
-from core.settings import to_plain
+from core.language_models.weights import fit_weights, read_torch_file
+from core.settings import read_yaml, to_plain
 
 SIZES: dict[str, Any] = {"vocabulary": 40, "context": 12, "layers": 2, "heads": 4, "width": 16}
 IDS = torch.randint(0, 40, (3, 9), generator=torch.Generator().manual_seed(0))
@@ -118,6 +120,54 @@ def test_digest_names_the_function(tmp_path: Path) -> None:
     config = tmp_path / "b" / "model_config.yaml"
     config.write_text(config.read_text() + "rotary_base: 5000\n")
     assert load_language_model(CheckpointSource(path=str(tmp_path / "b")), tmp_path).digest != first
+
+
+def foreign(folder: Path, layer_norm: bool = True, wrap: str = "") -> Any:
+    """A published GPT2Simple whose output projections have the names of other codes, maybe without norms."""
+    published(folder, 0, steps=(1000,))
+    model = build_language_model(OWN[0][1].model_copy(update={"layer_norm": layer_norm}), 8)
+    names = {
+        name: wrap + name.replace("down_proj", "c_proj").replace("o_proj", "c_proj")
+        for name in model.state_dict()
+    }
+    assert sum("c_proj" in name for name in names.values()) == 8
+    state = {names[name]: value for name, value in model.state_dict().items()}
+    torch.save(state, folder / "checkpoints" / "model_step_1000.pt")
+    return model
+
+
+def test_a_checkpoint_with_other_names_of_projections(tmp_path: Path) -> None:
+    model = foreign(tmp_path / "run")
+    loaded = load_language_model(CheckpointSource(path=str(tmp_path / "run")), tmp_path)
+    assert torch.equal(logits(loaded.model), logits(model))
+    assert [name for name, _ in loaded.model.named_modules()] == [name for name, _ in model.named_modules()]
+    # A second one is not taken in place of the first.
+    resave(lambda state: state.update({"h.0.mlp.down_proj.bias": state["h.0.mlp.c_proj.bias"] + 1}))(
+        tmp_path / "run"
+    )
+    with pytest.raises(UsageError, match=r"h\.0\.mlp\.c_proj\.bias is unknown"):
+        load_language_model(CheckpointSource(path=str(tmp_path / "run")), tmp_path)
+
+
+@pytest.mark.parametrize("wrap", ["", "_orig_mod."])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_saved_names_tell_whether_there_are_norms(tmp_path: Path, layer_norm: bool, wrap: str) -> None:
+    saved = foreign(tmp_path, layer_norm, wrap)
+    weights = read_torch_file(tmp_path / "checkpoints" / "model_step_1000.pt")
+    settings = architecture(read_yaml(tmp_path / "model_config.yaml"), "the run", weights)
+    assert isinstance(settings, GPT2SimpleSettings) and settings.layer_norm is layer_norm
+    model = empty_language_model(settings)
+    fit_weights(model, weights, "the run")
+    assert torch.equal(logits(model), logits(saved))
+    loaded = load_language_model(CheckpointSource(path=str(tmp_path)), tmp_path)
+    assert torch.equal(logits(loaded.model), logits(saved))
+
+
+def test_some_norms_are_not_none(tmp_path: Path) -> None:
+    published(tmp_path / "run", 0)
+    resave(lambda state: [state.pop(f"h.0.ln_1.{name}") for name in ("weight", "bias")])(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"it lacks h\.0\.ln_1\.weight"):
+        load_language_model(CheckpointSource(path=str(tmp_path / "run")), tmp_path)
 
 
 def edit(file: str, **changes: Any) -> Callable[[Path], object]:

@@ -118,6 +118,39 @@ def test_the_same_model_as_a_folder(load: Load, pretrained: dict[str, Any]) -> N
     assert torch.equal(here.model(ids), there.model(ids))
 
 
+def test_a_changed_text_is_another_target(load: Load, pretrained: dict[str, Any], prose: Path) -> None:
+    first = load(pretrained)
+    prose.write_text(prose.read_text().replace("law", "word"))
+    second = load(pretrained)
+    assert first.folder != second.folder
+    parts = [target.digest.rpartition("-")[0] for target in (first, second)]
+    assert parts[0] != parts[1], "the model's part of the digest"
+    assert all(str(t.folder).endswith(part) for t, part in zip((first, second), parts, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "pretrained"])
+def test_a_text_other_than_that_of_the_training_is_told(
+    kind: str, load: Load, pretrained: dict[str, Any], prose: Path, tmp_path: Path
+) -> None:
+    target = load(pretrained)
+    assert target.folder is not None
+    if kind == "pretrained":
+        pretrained["model"] = {"kind": kind, "path": str(target.folder)}
+    heard: list[TargetProgress] = []
+
+    def told() -> list[str]:
+        return [p.note for p in heard if p.phase == "pretraining"]
+
+    load(pretrained, heard.append)
+    assert told() == []
+    other = tmp_path / "other.txt"
+    other.write_text(prose.read_text())
+    corpus = {"kind": "files", "path": [str(other)], "column": "story"}
+    load({**pretrained, "text": {**pretrained["text"], "corpus": corpus}}, heard.append)
+    known, now = str(prose), f"{other} (column=story)"
+    assert told() == [f"the model was trained on {known}, and is decomposed on {now}"]
+
+
 def test_what_does_not_suit_the_modules_is_refused_before_anything(
     load: Load, pretrained: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -120,16 +120,113 @@ def test_a_reader_goes_on_from_any_place(make: Make, cuts: list[int]) -> None:
     made = make()
     assert isinstance(made.corpus, DatasetCorpus)
     corpus, tokenizer = HubCorpus(made.corpus), train_bpe(TEXTS, 300)
-    whole = StreamReader(made, corpus, tokenizer, 0, Position()).take(sum(cuts))
+    whole = StreamReader(made, corpus, tokenizer, 0, 16, Position()).take(sum(cuts))
     position, parts = Position(), []
     for cut in cuts:
-        reader = StreamReader(made, corpus, tokenizer, 0, position)
+        reader = StreamReader(made, corpus, tokenizer, 0, 16, position)
         parts.append(reader.take(cut))
         position = reader.position
     assert np.array_equal(np.concatenate(parts), whole)
 
 
-def test_tokenised_rows_are_taken_as_they_are(make: Make, tmp_path: Path) -> None:
+ROWS = [[(7 * n + i) % 300 for i in range(1 + (n * n) % 41)] for n in range(300)]
+
+
+@pytest.fixture
+def tokenised(make: Make, tmp_path: Path) -> Make:
+    """Settings over a table whose rows are token ids, shorter and longer than the windows of 16."""
+    train_bpe(TEXTS, 300).save(tmp_path / "tokenizer.json")
+    polars.DataFrame({"ids": ROWS}).write_parquet(tmp_path / "ids.parquet", row_group_size=37)
+
+    def made(shuffle: bool = False, **changes: Any) -> TextSettings:
+        changes = {"path": str(tmp_path / "ids.parquet"), "column": "ids", "tokenized": True, **changes}
+        plain = make(shuffle, **changes).model_dump()
+        return TextSettings.model_validate({**plain, "tokenizer": {"kind": "file", "path": str(tmp_path)}})
+
+    return made
+
+
+def cut_rows(rows: list[list[int]], window: int) -> list[list[int]]:
+    """One window for each row that is long enough; the others joined among themselves."""
+    windows, short = [], []
+    for row in rows:
+        if len(row) >= window:
+            windows.append(row[:window])
+        else:
+            short += row
+            if len(short) >= window:
+                windows.append(short[:window])
+                short = short[window:]
+    return windows
+
+
+def split_rows(held_out: bool) -> list[list[int]]:
+    return [row for n, row in enumerate(ROWS) if is_held_out(0, n, 0.1) is held_out]
+
+
+@pytest.mark.parametrize("window", [16, 1, 41])
+def test_rows_of_ids_share_no_window_unless_they_are_short(
+    tokenised: Make, tmp_path: Path, window: int
+) -> None:
+    train, held = cut_rows(split_rows(False), window), cut_rows(split_rows(True), window)
+    whole = open_text(tokenised(streaming=False, window=window), 0, tmp_path)
+    assert whole.n_windows("train") == len(train) and whole.n_tokens("train") == len(train) * window
+    assert whole.batch("train", 0, len(train)).tolist() == train
+    assert whole.n_windows("eval") == len(held) and whole.batch("eval", 0, len(held)).tolist() == held
+    streamed = open_text(tokenised(window=window, eval_windows=3), 0, tmp_path)
+    endless_windows = cut_rows(split_rows(False) * 3, window)
+    assert streamed.batch("train", 0, 2 * len(train)).tolist() == endless_windows[: 2 * len(train)]
+    assert streamed.batch("eval", 0, 3).tolist() == held[:3]
+
+
+def test_other_windows_of_ids_are_not_those_kept_before(tokenised: Make, tmp_path: Path) -> None:
+    for window in (16, 12):
+        text = open_text(tokenised(streaming=False), 0, tmp_path, window=window)
+        assert text.batch("train", 0, 40).tolist() == cut_rows(split_rows(False), window)[:40]
+    assert len([path for path in (tmp_path / "text").iterdir() if path.is_dir()]) == 2
+
+
+def test_a_stream_of_ids_is_resumed_with_its_short_rows(tokenised: Make, tmp_path: Path) -> None:
+    made = tokenised(shuffle=True, chunk_windows=5)
+    text = open_text(made, 0, tmp_path)
+    expected = [text.batch("train", i, 7) for i in range(60)]
+    notes = [path.read_text() for path in (tmp_path / "text").glob("*/positions/*.json")]
+    assert sum('"joined": []' not in note for note in notes) > 20, "short rows wait where chunks begin"
+    for index in (50, 4, 31, 12):
+        assert torch.equal(open_text(made, 0, tmp_path).batch("train", index, 7), expected[index]), index
+
+
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cuts=st.lists(st.integers(1, 700), min_size=2, max_size=6))
+def test_a_reader_of_ids_goes_on_from_any_place(tokenised: Make, cuts: list[int]) -> None:
+    made = tokenised()
+    assert isinstance(made.corpus, DatasetCorpus)
+    corpus, tokenizer = HubCorpus(made.corpus), train_bpe(TEXTS, 300)
+    position, parts = Position(), []
+    for cut in cuts:
+        reader = StreamReader(made, corpus, tokenizer, 0, 16, position)
+        parts.append(reader.take(cut))
+        position = reader.position
+    windows = np.concatenate(cut_rows(split_rows(False) * 2, 16))
+    assert np.array_equal(np.concatenate(parts), windows[: sum(cuts)])
+
+
+def test_held_out_windows_of_ids_stay_whole(tokenised: Make, tmp_path: Path) -> None:
+    rows = [[10 * n + i for i in range(6)] for n in range(20)]
+    polars.DataFrame({"ids": rows}).write_parquet(tmp_path / "few.parquet")
+    made = tokenised(path=str(tmp_path / "few.parquet"), streaming=False)
+    for seed in range(12):  # under some of them no row or nearly all are held out
+        text = open_text(made.model_copy(update={"split_seed": seed}), 0, tmp_path, window=5)
+        found = [*text.batch("train", 0, text.n_windows("train") or 0).tolist()]
+        found += text.batch("eval", 0, text.n_windows("eval") or 0).tolist()
+        assert sorted(found) == [row[:5] for row in rows], seed
+    with pytest.raises(UsageError, match=r"gives 0 tokens for training, fewer than one window of 200"):
+        open_text(made, 0, tmp_path, window=200)
+
+
+def test_rows_of_ids_are_checked(make: Make, tmp_path: Path) -> None:
     tokenizer = train_bpe(TEXTS, 300)
     tokenizer.save(tmp_path / "tokenizer.json")
     rows = [tokenizer.encode(text) for text in TEXTS]
@@ -140,9 +237,6 @@ def test_tokenised_rows_are_taken_as_they_are(make: Make, tmp_path: Path) -> Non
             False, path=str(tmp_path / "ids.parquet"), column="ids", tokenized=True, streaming=streaming
         )
         made = TextSettings.model_validate({**plain.model_dump(), "tokenizer": given_tokenizer})
-        expected = [i for n, row in enumerate(rows) if not is_held_out(0, n, 0.1) for i in row]
-        found = open_text(made, 0, tmp_path).batch("train", 0, 50).flatten().tolist()
-        assert found == expected[: len(found)]
         with pytest.raises(
             UsageError, match="holds token ids already, from which no tokenizer can be trained"
         ):
