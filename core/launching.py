@@ -5,11 +5,13 @@ variables. So `torchrun -m spd_cli ...` and `srun spd ... --dp N` are as good as
 starts the processes itself, on one machine, and rank 0's messages, JSON and exit code are its own.
 """
 
+import ctypes
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +24,9 @@ from core.errors import UsageError
 GRACE_SECONDS = 15.0
 """How long the other ranks may go on after one has failed, to say why themselves."""
 
+
+LAUNCHER = "SPD_LAUNCHER"
+"""Environment variable with the process that started a rank."""
 
 REFUSED = 2
 """Exit code of a process that was asked for something impossible."""
@@ -77,6 +82,15 @@ def launched_place(wanted: int | None) -> Place | None:
     return Place(int(environment["SLURM_PROCID"]), tasks, int(environment["SLURM_LOCALID"]), local_size)
 
 
+def end_with_launcher() -> None:
+    """Be told to stop when the process that launched this one dies, which could not tell it (Linux)."""
+    if os.environ.get(LAUNCHER) == str(os.getppid()) and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+_PR_SET_PDEATHSIG = 1
+
+
 def first_host(nodes: str) -> str:
     """The first name of a SLURM node list such as `gpu[03-05,9],cpu1`."""
     found = re.match(r"([^,\[]+)(?:\[([^\]]*)\])?", nodes)
@@ -99,6 +113,7 @@ def launch(command: list[str], count: int) -> tuple[int, str]:
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
+        LAUNCHER: str(os.getpid()),
     }
     ranks: list[subprocess.Popen[bytes]] = []
     said: list[IO[bytes] | None] = []
@@ -116,6 +131,9 @@ def launch(command: list[str], count: int) -> tuple[int, str]:
                     process.wait()
         code, log = ranks[guilty].returncode, said[guilty]
         wrong = "" if log is None else f"rank {guilty} of {count} failed:\n{_tail(log)}"
+        if code < 0:
+            name = signal.Signals(-code).name
+            wrong = f"rank {guilty} of {count} was killed ({name}{', out of memory?' if code == -9 else ''})."
     return (128 - code if code < 0 else code), wrong
 
 

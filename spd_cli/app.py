@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from core.errors import Interrupted, SpdError
-from spd_cli import report
+from spd_cli import ranks, report
 from spd_cli.commands import decompose, pretrain, runs
 
 app = typer.Typer(
@@ -66,7 +66,10 @@ def run(arguments: list[str]) -> int:
         report.talk("stopped.")
         return 130
     except Exception as error:
-        report.error(_crash_message(error))
+        if ranks.lost_partner(error):
+            report.error("another rank has ended, so this one cannot go on; the last checkpoint is there.")
+        else:
+            report.error(_crash_message(error))
         return 1
     return 0
 

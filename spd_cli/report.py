@@ -103,7 +103,8 @@ class Report:
             self._shown = now
             self._percent = 100 * done // max(total, 1)
             details = ", ".join(part for part in (self._pace.text(done), note) if part)
-            self.message(f"{phase}: {done}/{total}" + (f" ({details})" if details else ""))
+            amount = f"{done}/{total}" if total else str(done)
+            self.message(f"{phase}: {amount}" + (f" ({details})" if details else ""))
 
     def close(self) -> None:
         """Take the progress bar down."""
@@ -112,7 +113,7 @@ class Report:
             self._bar = None
 
     def _line_is_due(self, done: int, total: int, now: float, fresh: bool) -> bool:
-        if fresh or done >= total:
+        if fresh or (total and done >= total):  # 0 stands for an unknown total
             return True
         silence = now - self._shown
         # Lines grow rarer with time: a log of a long run is for reading, too.

@@ -9,7 +9,7 @@ MODULES_SHOWN = 24
 
 MASKS = {
     "target": "target itself",
-    "unmasked": "all on",
+    "unmasked": "all on (no delta)",
     "ci": "by importance (CI)",
     "stochastic": "stochastic",
     "rounded": "rounded",

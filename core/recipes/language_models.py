@@ -139,7 +139,7 @@ def evaluation_of(
 ) -> EvaluationSettings:
     """What every recipe of a language model measures.
 
-    L0 is summed over each of `layers` blocks, and where there are more than two, each is also masked alone.
+    Where there are more than two of `layers`, subsets of modules are also masked alone.
     The adversary takes 20 steps.
     """
     metrics: dict[str, EvaluationMetric] = {
@@ -156,5 +156,4 @@ def evaluation_of(
         batch_size=batch_size,
         metrics=metrics,
         alive_threshold=0.0,
-        groups={f"layer_{i}": (rf"h\.{i}\.",) for i in range(layers)},
     )

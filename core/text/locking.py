@@ -30,9 +30,9 @@ def build_lock(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iter
         for left in folder.parent.glob(f".{folder.name}*.tmp"):
             shutil.rmtree(left, ignore_errors=True)
         yield
+    finally:
         with suppress(OSError):  # whoever waits on this file finds out that it is no longer the one at `path`
             path.unlink()
-    finally:
         os.close(descriptor)
 
 

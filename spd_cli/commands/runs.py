@@ -9,6 +9,7 @@ import typer
 
 from core.errors import UsageError
 from spd_cli import options, report
+from spd_cli.summary import print_summary
 
 if TYPE_CHECKING:
     from core.runs.catalogue import RunEntry
@@ -56,6 +57,9 @@ def show(
     for name, value in _told(found).items():
         if value not in (None, ""):
             report.result(f"{name:18} {value}")
+    if summary and summary.get("cross_entropy"):
+        print_summary(summary)
+        return
     for name, value in (summary or {}).items():
         if name in ("recovered", "live_components", "identity_ci_error", "mmcs", "ml2r", "losses"):
             report.result(f"{name.replace('_', ' '):18} {_text(value)}")

@@ -125,3 +125,37 @@ def test_a_termination_reaches_every_rank(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 130
     assert sorted(path.name for path in tmp_path.glob("*.told")) == ["0.told", "1.told"]
+
+
+def test_a_killed_rank_is_called_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.launching.GRACE_SECONDS", 0.2)
+    script = (
+        WHO + "import time, signal\nif q.rank == 0: time.sleep(600)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    code, wrong = launch([sys.executable, "-c", script], 2)
+    assert code == 128 + signal.SIGKILL
+    assert wrong == "rank 1 of 2 was killed (SIGKILL, out of memory?)."
+
+
+def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
+    child = (
+        "import os, signal, sys, time\n"
+        "from core.launching import end_with_launcher\n"
+        f"name = r'{tmp_path}/' + os.environ['RANK']\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (open(name + '.told', 'w').close(), sys.exit(130)))\n"
+        "end_with_launcher()\n"
+        "open(name + '.up', 'w').close()\n"
+        "time.sleep(600)\n"
+    )
+    command = f"[sys.executable, '-c', {child!r}]"
+    parent = f"import sys; from core.launching import launch; launch({command}, 2)"
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    while len(list(tmp_path.glob("*.up"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.told"))) < 2:
+        assert time.monotonic() < deadline, "the ranks go on without their launcher"
+        time.sleep(0.02)
