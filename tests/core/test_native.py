@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,15 +75,23 @@ def test_stub_and_binary_name_the_same_functions_and_arguments() -> None:
     built = {
         name: list(inspect.signature(function).parameters)
         for name, function in vars(_harvest).items()
-        if callable(function)
+        if callable(function) and not inspect.isclass(function)
     }
     assert declared == built
 
 
-def test_only_the_door_imports_the_binary() -> None:
+def test_stub_and_binary_name_the_same_methods() -> None:
+    stub = ast.parse((ROOT / "_harvest.pyi").read_text(encoding="utf-8"))
+    (harvest,) = [node for node in stub.body if isinstance(node, ast.ClassDef)]
+    declared = {node.name for node in harvest.body if isinstance(node, ast.FunctionDef)}
+    built = {name for name in vars(_harvest.Harvest) if not name.startswith("__")}
+    assert declared - {"__new__", "__init__"} == built
+
+
+def test_only_the_doors_import_the_binary() -> None:
     users = {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*.py")
-        if "_harvest" in path.read_text(encoding="utf-8")
+        if re.search(r"(import|core\.)\s*_harvest", path.read_text(encoding="utf-8"))
     }
-    assert users == {"native.py"}
+    assert users == {"harvest/kernel.py", "native.py"}

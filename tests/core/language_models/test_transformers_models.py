@@ -129,10 +129,15 @@ def test_folders_without_a_model(tmp_path: Path) -> None:
         load(tmp_path, tmp_path, gguf_file="tiny.gguf")
 
 
-def test_gguf_that_is_none_or_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gguf_that_is_none(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="pip install '.[gguf]'")
     (tmp_path / "tiny.gguf").write_bytes(b"no model")
     with pytest.raises(UsageError, match=r"cannot load the model in .*tiny.gguf"):
         load(tmp_path / "tiny.gguf", tmp_path)
+
+
+def test_gguf_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"no model")
     monkeypatch.setattr(transformers_models, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs gguf and accelerate, .* `pip install 'spd\[gguf\]'`"):
         load(tmp_path / "tiny.gguf", tmp_path)
