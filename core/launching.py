@@ -25,6 +25,8 @@ GRACE_SECONDS = 15.0
 """How long the other ranks may go on after one has failed, to say why themselves."""
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
 LAUNCHER = "SPD_LAUNCHER"
 """Environment variable with the process that started a rank."""
 
@@ -117,13 +119,13 @@ def launch(command: list[str], count: int) -> tuple[int, str]:
     }
     ranks: list[subprocess.Popen[bytes]] = []
     said: list[IO[bytes] | None] = []
-    with _signals_passed_on(ranks), ExitStack() as logs:
+    with _signals_passed_on(ranks) as asked, ExitStack() as logs:
         try:
             for rank in range(count):
                 log = logs.enter_context(tempfile.TemporaryFile()) if rank else None
                 said.append(log)
                 ranks.append(_start(command, environment, rank, log))
-            guilty = _wait(ranks)
+            guilty = _wait(ranks, asked)
         finally:
             for process in ranks:
                 if process.poll() is None:
@@ -131,6 +133,8 @@ def launch(command: list[str], count: int) -> tuple[int, str]:
                     process.wait()
         code, log = ranks[guilty].returncode, said[guilty]
         wrong = "" if log is None else f"rank {guilty} of {count} failed:\n{_tail(log)}"
+        if asked and -code in _STOPS:  # told a second time when it had stopped and was about to end
+            return STOPPED, ""
         if code < 0:
             name = signal.Signals(-code).name
             wrong = f"rank {guilty} of {count} was killed ({name}{', out of memory?' if code == -9 else ''})."
@@ -146,37 +150,42 @@ def _start(
     return subprocess.Popen(command, env=environment | place, stdout=subprocess.DEVNULL, stderr=log)
 
 
-def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
+def _wait(ranks: "list[subprocess.Popen[bytes]]", asked: list[int]) -> int:
     """Wait for all, or a while after one has failed; returns who failed first, rank 0 if nobody did."""
     first: int | None = None
     deadline = float("inf")
     while any(process.poll() is None for process in ranks) and time.monotonic() < deadline:
-        failed = _failed(ranks)
+        failed = _failed(ranks, asked)
         if failed and first is None:
             # The others lose their partner and fail too: theirs is only the echo.
             first, deadline = failed[0], time.monotonic() + GRACE_SECONDS
         time.sleep(0.05)
     if ranks[0].poll() == REFUSED:  # all refuse the same; rank 0 has told it
         return 0
-    return first if first is not None else [*_failed(ranks), 0][0]
+    return first if first is not None else [*_failed(ranks, asked), 0][0]
 
 
-def _failed(ranks: "list[subprocess.Popen[bytes]]") -> list[int]:
+def _failed(ranks: "list[subprocess.Popen[bytes]]", asked: list[int]) -> list[int]:
     """Those that ended otherwise than done or, all of them together, stopped by the user."""
-    return [rank for rank, process in enumerate(ranks) if process.poll() not in (None, 0, STOPPED)]
+    fine = [None, 0, STOPPED, *(-number for number in (_STOPS if asked else ()))]
+    return [rank for rank, process in enumerate(ranks) if process.poll() not in fine]
 
 
 @contextmanager
-def _signals_passed_on(ranks: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _signals_passed_on(ranks: list[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """Pass signals that ask to stop on to the ranks; yields the list of those that came."""
+    asked: list[int] = []
+
     def pass_on(number: int, frame: object) -> None:
+        asked.append(number)
         for process in ranks:
             if process.poll() is None:
                 process.send_signal(number)
 
     # Not SIG_IGN, which the ranks would inherit: then nothing before and after their loops could be stopped.
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, pass_on) for number in _STOPS}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -159,3 +159,22 @@ def test_ranks_end_with_their_launcher(tmp_path: Path) -> None:
     while len(list(tmp_path.glob("*.told"))) < 2:
         assert time.monotonic() < deadline, "the ranks go on without their launcher"
         time.sleep(0.02)
+
+
+def test_a_rank_that_is_told_once_more_at_its_end_has_not_failed(tmp_path: Path) -> None:
+    child = (
+        "import os, signal, sys, time\n"
+        f"open(r'{tmp_path}/' + os.environ['RANK'] + '.up', 'w').close()\n"
+        "time.sleep(600)\n"  # dies of the signal, as one does that has given its handlers back
+    )
+    parent = (
+        "import sys; from core.launching import launch\n"
+        f"code, wrong = launch([sys.executable, '-c', {child!r}], 2)\n"
+        "assert not wrong, wrong\nsys.exit(code)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    while len(list(tmp_path.glob("*.up"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
