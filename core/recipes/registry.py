@@ -55,7 +55,7 @@ _RECIPES = (
     _toy("resid_mlp2", "the same spread over 2 layers", 60, "residual_mlp:resid_mlp2"),
     _toy("resid_mlp3", "the same spread over 3 layers", 360, "residual_mlp:resid_mlp3"),
     _toy("ih", "attention-only transformer with an induction head", 13, "induction:ih"),
-    _offline("tiny_lm", "2-layer model of presidential addresses, trained here", 10, "tiny_lm"),
+    _offline("tiny_lm", "2-layer model of presidential addresses, trained here", 16, "tiny_lm"),
     _offline("smollm2_mlp", "one MLP matrix of SmolLM2-135M, a demonstration", 8, "smollm2_mlp"),
     _downloaded("ss_llama_simple", "4 layers, gated MLPs, simple stories", "llama_simple:ss_llama_simple"),
     _downloaded("ss_llama_simple-1L", "the same with 1 layer", "llama_simple:ss_llama_simple_1l"),
