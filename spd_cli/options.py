@@ -49,3 +49,9 @@ DpOption = Annotated[
         "--dp", metavar="N", min=1, help="Share every batch among N processes, on as many GPUs or on the CPU."
     ),
 ]
+
+ListOption = Annotated[bool, typer.Option("--list", help="List the recipes with the time they take.")]
+
+PrintOption = Annotated[
+    bool, typer.Option("--print-settings", help="Print the whole settings as YAML, and stop.")
+]

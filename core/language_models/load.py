@@ -10,7 +10,7 @@ from torch import nn
 from core.errors import UsageError
 from core.language_models.build import empty_language_model
 from core.language_models.checkpoint_format import architecture
-from core.language_models.published_runs import PREFIX, published_run
+from core.language_models.published_runs import published_run
 from core.language_models.settings import ArchitectureSettings
 from core.language_models.smollm2 import find_smollm2
 from core.language_models.sources import (
@@ -22,6 +22,7 @@ from core.language_models.sources import (
 )
 from core.language_models.transformers_models import load_transformers
 from core.language_models.weights import fit_weights, read_safetensors, read_torch_file, weights_digest
+from core.runs.wandb_runs import PREFIX
 from core.settings import Settings, parse_settings, read_yaml, to_plain
 from core.text.settings import TokenizerFile
 

@@ -26,9 +26,9 @@ from core.text.dataset import HubCorpus
 from core.text.locking import build_lock
 from core.text.packed import Order
 from core.text.reader import Position, StreamReader
-from core.text.settings import TextSettings, TrainedTokenizer
+from core.text.settings import TextSettings
 from core.text.tokenizer import Tokenizer
-from core.text.tokenizer_files import JSON_FILE, tokenizer_from
+from core.text.tokenizer_files import tokenizer_from
 from core.text.tokens import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
@@ -38,10 +38,10 @@ from core.text.tokens import (
     encode_documents,
     given_tokenizer,
     holds_ids,
+    new_tokenizer,
     open_ids,
     text_digest,
     token_type,
-    trained_tokenizer,
 )
 
 _KEPT_CHUNKS = 4
@@ -220,11 +220,7 @@ def _build_start(
     window: int,
 ) -> None:
     """Train the tokenizer, if one is to be trained, and tokenise the windows for the evaluation."""
-    tokenizer = given
-    if tokenizer is None:
-        assert isinstance(settings.tokenizer, TrainedTokenizer)
-        tokenizer = trained_tokenizer(settings, settings.tokenizer, corpus, seed, report)
-        tokenizer.save(folder / JSON_FILE)
+    tokenizer = given or new_tokenizer(folder, settings, corpus, seed, report)
     documents = (
         (("eval", document) for document in corpus.documents("eval"))
         if corpus.has_eval

@@ -49,11 +49,6 @@ class Tokenizer:
         self._piece = lru_cache(maxsize=1 << 17)(self._show)
 
     @property
-    def is_fast(self) -> bool:
-        """Whether it is one of `tokenizers`, which one file can hold."""
-        return self._fast
-
-    @property
     def vocabulary(self) -> int:
         """One more than the largest id."""
         return max(self._ids.values()) + 1

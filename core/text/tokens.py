@@ -207,6 +207,16 @@ def encode_documents(
         yield from _encode(texts, tokenizer, end)
 
 
+def new_tokenizer(
+    folder: Path, settings: TextSettings, corpus: Corpus, seed: int, report: Report
+) -> Tokenizer:
+    """Train the tokenizer of a text and keep it in its folder."""
+    assert isinstance(settings.tokenizer, TrainedTokenizer)
+    tokenizer = trained_tokenizer(settings, settings.tokenizer, corpus, seed, report)
+    tokenizer.save(folder / JSON_FILE)
+    return tokenizer
+
+
 def _build(
     folder: Path,
     settings: TextSettings,
@@ -216,11 +226,7 @@ def _build(
     report: Report,
     window: int,
 ) -> None:
-    tokenizer = given
-    if tokenizer is None:
-        assert isinstance(settings.tokenizer, TrainedTokenizer)
-        tokenizer = trained_tokenizer(settings, settings.tokenizer, corpus, seed, report)
-        tokenizer.save(folder / JSON_FILE)
+    tokenizer = given or new_tokenizer(folder, settings, corpus, seed, report)
     kind = np.dtype(token_type(tokenizer.vocabulary))
     tokens: dict[str, int] = dict.fromkeys(SPLITS, 0)
     documents: dict[str, int] = dict.fromkeys(SPLITS, 0)

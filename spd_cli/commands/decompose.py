@@ -20,10 +20,6 @@ SourceArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RECIPE|FILE.yaml|RUN]", help="What to decompose; --list shows the recipes."),
 ]
-ListOption = Annotated[bool, typer.Option("--list", help="List the recipes with the time they take.")]
-PrintOption = Annotated[
-    bool, typer.Option("--print-settings", help="Print the whole settings as YAML, and stop.")
-]
 ResumeOption = Annotated[
     bool,
     typer.Option("--resume", help="Go on with RUN, or with the newest unfinished run of the same settings."),
@@ -38,8 +34,8 @@ WandbOption = Annotated[
 
 def decompose(
     source: SourceArgument = None,
-    list_recipes: ListOption = False,
-    print_settings: PrintOption = False,
+    list_recipes: options.ListOption = False,
+    print_settings: options.PrintOption = False,
     overrides: options.SetOption = None,
     seed: options.SeedOption = None,
     device: options.DeviceOption = "auto",

@@ -17,10 +17,6 @@ SourceArgument = Annotated[
     str | None,
     typer.Argument(metavar="[RECIPE|FILE.yaml]", help="What to train; --list shows the recipes."),
 ]
-ListOption = Annotated[bool, typer.Option("--list", help="List the recipes with the time they take.")]
-PrintOption = Annotated[
-    bool, typer.Option("--print-settings", help="Print the whole settings as YAML, and stop.")
-]
 RestartOption = Annotated[
     bool,
     typer.Option("--restart", help="Train from the beginning, whatever of these settings is there already."),
@@ -32,8 +28,8 @@ SamplesOption = Annotated[
 
 def pretrain(
     source: SourceArgument = None,
-    list_recipes: ListOption = False,
-    print_settings: PrintOption = False,
+    list_recipes: options.ListOption = False,
+    print_settings: options.PrintOption = False,
     overrides: options.SetOption = None,
     seed: options.SeedOption = None,
     device: options.DeviceOption = "auto",

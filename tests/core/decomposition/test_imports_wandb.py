@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from core.decomposition.imports import import_run
-from core.decomposition.imports_wandb import run_path
 from core.decomposition.opening import open_run
 from core.errors import UsageError
 from core.runs.catalogue import list_runs
 from core.runs.directory import RunDirectory
+from core.runs.wandb_runs import run_path
 
 PUBLISHED = Path(__file__).parents[2] / "golden" / "data" / "reference_run_tms_5-2"
 
