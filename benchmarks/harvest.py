@@ -7,13 +7,15 @@
 
 Streams are synthetic: component frequencies fall as a power of their rank, logits are normal with a scale
 that differs from position to position. Seconds are given on the clock and as CPU time of all threads; the
-latter is what counts on a machine that does other work too. `full` and `growth` print resident memory.
+latter is what counts on a machine that does other work too. `full` and `growth` keep the inputs in shared
+memory, so that the process's other resident memory is what the engine takes (with Python and torch).
 The phases of a batch, with plain reads and copies beside them: `cargo run --release --no-default-features
 --example harvest_phases`.
 """
 
 import argparse
-import resource
+import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.decomposition.figures.canvas import BLUE, RED, label, new_page, save
 from core.harvest.artifact import Harvest
 from core.harvest.kernel import HarvestBatch, HarvestEngine
 from core.harvest.queries import ranking
@@ -53,6 +56,8 @@ class Stream:
         self.importances = torch.zeros(rows, self.components, dtype=self.dtype)
         self.activations = torch.randn(rows, self.components, generator=self.draws).to(self.dtype)
         self.pool = self._probabilities(2 * rows)
+        for values in (self.importances, self.activations, self.pool):
+            values.share_memory_()
         self.done = 0
 
     def _probabilities(self, rows: int) -> Tensor:
@@ -140,9 +145,29 @@ def nucleus_size(stream: Iterator[HarvestBatch], share: float) -> float:
     return float(((ordered.cumsum(-1) - ordered) < share).sum(-1).double().mean())
 
 
-def peak() -> float:
-    """Largest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+class Memory:
+    """Resident memory of this process in MB, without what is shared: now, and its largest since `restart`."""
+
+    def __init__(self) -> None:
+        self.largest = self.now()
+        self._watch = threading.Thread(target=self._look, daemon=True)
+        self._watch.start()
+
+    @staticmethod
+    def now() -> float:
+        """Resident anonymous memory."""
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None
+        return int(found.group(1)) * 1024 / MEGABYTE
+
+    def restart(self) -> None:
+        """Forget the largest."""
+        self.largest = self.now()
+
+    def _look(self) -> None:
+        while True:
+            self.largest = max(self.largest, self.now())
+            time.sleep(0.02)
 
 
 def full(tokens: int, seconds: float, keep: Path | None) -> None:
@@ -150,52 +175,108 @@ def full(tokens: int, seconds: float, keep: Path | None) -> None:
     stream = Stream(38_912, 10_000, 205, 50_277, 8, 256, torch.bfloat16)
     batches = stream.batches()
     size = nucleus_size(batches, 0.99)
+    memory = Memory()
     engine = HarvestEngine(
         [("all", 38_912)], 50_277, HarvestSettings(uniform_examples=64, strongest_examples=16)
     )
-    before, start = peak(), time.perf_counter()
-    print(f"inputs and torch hold {before:.0f} MB; {size:.0f} tokens hold 99% of a position's output")
-    wall = cpu = 0.0
+    print(
+        f"Python and torch hold {memory.now():.0f} MB; {size:.0f} tokens hold 99% of a position's output; "
+        f"{torch.get_num_threads()} threads"
+    )
+    start, wall, cpu = time.perf_counter(), 0.0, 0.0
     while engine.positions < tokens and time.perf_counter() - start < seconds:
+        recent = (0.0, 0.0)
         for _ in range(16):
             both = timed(engine, next(batches))
-            wall, cpu = wall + both[0], cpu + both[1]
+            recent = recent[0] + both[0], recent[1] + both[1]
+        wall, cpu = wall + recent[0], cpu + recent[1]
         held = {name: round(count / MEGABYTE) for name, count in engine.memory_bytes().items()}
         fires = engine.components().firings.sum() / engine.positions
         print(
             f"{engine.positions:>9,} tokens, {engine.positions / wall:.0f} tok/s on the clock, "
-            f"{engine.positions / cpu:.0f} per CPU second, {fires:.0f} firings a token, "
-            f"peak {peak():.0f} MB, engine {sum(held.values())} MB {held}",
+            f"{engine.positions / cpu:.0f} per CPU second (last 16 batches {32_768 / recent[0]:.0f} and "
+            f"{32_768 / recent[1]:.0f}), {fires:.0f} firings a token, "
+            f"peak {memory.largest:.0f} MB, engine {sum(held.values())} MB {held}",
             flush=True,
         )
     if keep is not None:
-        start = time.perf_counter()
+        memory.restart()
+        start, cpu = time.perf_counter(), time.process_time()
         write_harvest(engine, keep)
         size = sum(path.stat().st_size for path in keep.iterdir()) / MEGABYTE
         print(
-            f"written in {time.perf_counter() - start:.1f} s, {size:.0f} MB; peak {peak():.0f} MB", flush=True
+            f"written in {time.perf_counter() - start:.1f} s ({time.process_time() - cpu:.1f} CPU s), "
+            f"{size:.0f} MB; peak meanwhile {memory.largest:.0f} MB",
+            flush=True,
         )
         card(keep)
 
 
-def growth() -> None:
-    """Speed and memory against components, firings a token, and tokens."""
-    print(f"{'components':>10} {'firings':>8} {'tokens':>8} | {'tok/CPU s':>9} {'engine MB':>9}")
-    cases = [(1000, 50), (2000, 50), (4000, 50), (8000, 50), (16000, 50), (4000, 12), (4000, 200)]
-    for width, active in cases:
-        stream = Stream(width, width, active, 4096, 8, 256).batches()
-        engine = HarvestEngine(
-            [("all", width)], 4096, HarvestSettings(uniform_examples=64, strongest_examples=16)
-        )
-        cpu = 0.0
-        for index in range(1, 33):
+@dataclass(frozen=True)
+class Point:
+    """What a stream took up to some point."""
+
+    components: int
+    active: int
+    tokens: int
+    rate: float
+    """Tokens per CPU second since the point before."""
+    held: float
+    """MB the engine holds."""
+
+
+def grown(components: int, active: int, tokens: list[int]) -> list[Point]:
+    """Harvest one stream, vocabulary 4096, up to each of these numbers of tokens."""
+    stream = Stream(components, components, active, 4096, 8, 256).batches()
+    engine = HarvestEngine(
+        [("all", components)], 4096, HarvestSettings(uniform_examples=64, strongest_examples=16)
+    )
+    points, cpu, before = [], 0.0, 0
+    for stop in tokens:
+        while engine.positions < stop:
             cpu += timed(engine, next(stream))[1]
-            if index in (4, 32):
-                held = sum(engine.memory_bytes().values()) / MEGABYTE
-                rate = engine.positions / cpu
-                print(
-                    f"{width:>10} {active:>8} {engine.positions:>8} | {rate:>9.0f} {held:>9.0f}", flush=True
-                )
+        held = sum(engine.memory_bytes().values()) / MEGABYTE
+        points.append(Point(components, active, stop, (stop - before) / cpu, held))
+        cpu, before = 0.0, stop
+    return points
+
+
+def growth(figure: Path) -> None:
+    """Speed and memory against components, firings a token, and tokens, as a table and a figure."""
+    half, whole = 32_768, 65_536
+    sweeps = {
+        "components": [
+            grown(width, 50, [half, whole])[1] for width in (1000, 2000, 4000, 8000, 16_000, 32_000)
+        ],
+        "active": [grown(8000, active, [half, whole])[1] for active in (12, 25, 50, 100, 200)],
+        "tokens": grown(8000, 50, [8192 * 2**power for power in range(6)]),
+    }
+    print(f"{'components':>10} {'active':>6} {'tokens':>8} | {'tok/CPU s':>9} {'engine MB':>9}")
+    for points in sweeps.values():
+        for point in points:
+            print(
+                f"{point.components:>10} {point.active:>6} {point.tokens:>8} | "
+                f"{point.rate:>9.0f} {point.held:>9.0f}"
+            )
+    draw(sweeps, figure)
+
+
+def draw(sweeps: dict[str, list[Point]], path: Path) -> None:
+    """The sweeps, speed above memory."""
+    page = new_page(2, 3, "Harvest: growth (vocabulary 4,096, 99% of the output mass, 80 examples)")
+    labels = {"components": "components", "active": "active components a token", "tokens": "tokens"}
+    for column, (name, points) in enumerate(sweeps.items()):
+        x = [getattr(point, name) for point in points]
+        for row, (what, field, colour) in enumerate(
+            [("tokens per CPU second", "rate", BLUE), ("engine, MB", "held", RED)]
+        ):
+            axis = page.axes[row][column]
+            axis.plot(x, [getattr(point, field) for point in points], marker="o", color=colour)
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(x, [f"{value:,}" for value in x], rotation=20)
+            axis.set_ylim(0, 1.08 * max(getattr(point, field) for point in points))
+            label(axis, what, labels[name] if row else "")
+    save(page.figure, path)
 
 
 def card(folder: Path) -> None:
@@ -238,7 +319,7 @@ def main() -> None:
     elif options.what == "full":
         full(options.tokens, options.seconds, options.keep)
     elif options.what == "growth":
-        growth()
+        growth(Path(__file__).parent / "figures" / "harvest_growth.png")
     else:
         card(options.folder or Path("."))
 

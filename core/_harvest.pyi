@@ -162,6 +162,7 @@ class Harvest:
         layers: list[tuple[_Tagged, _Tagged]],
         probabilities: _Tagged | None,
         threads: int,
+        features: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def merge(self, other: Harvest) -> None: ...
     @property

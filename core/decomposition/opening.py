@@ -15,7 +15,7 @@ from core.errors import UsageError
 from core.runs.directory import RunDirectory
 from core.settings import read_yaml
 from core.targets.load import load_target
-from core.targets.target import Target
+from core.targets.target import ReportFn, Target
 
 
 def build_model(
@@ -37,20 +37,26 @@ def build_model(
 
 
 def open_run(
-    run: RunDirectory, root: Path, device: str = "cpu"
+    run: RunDirectory,
+    root: Path,
+    device: str = "cpu",
+    step: int | None = None,
+    report: ReportFn | None = None,
 ) -> tuple[ComponentModel, DecompositionSettings, Target]:
-    """A run's model at its newest checkpoint, with its settings and target.
+    """A run's model at its newest checkpoint, or that of `step`, with its settings and target.
+
+    `report` hears of a target that has to be made again.
 
     Raises:
-        UsageError: no checkpoint, a damaged one, or a run of a model that only its maker has.
+        UsageError: no such checkpoint, a damaged one, or a run of a model that only its maker has.
     """
     settings = read_settings(run)
     if settings.target is None:
         raise UsageError(f"run {run.run_id} decomposes a model that was handed to the Python API.", _API_HELP)
-    checkpoint = run.latest_checkpoint()
+    checkpoint = run.latest_checkpoint() if step is None else run.checkpoint(step)
     if checkpoint is None:
         raise UsageError(f"run {run.run_id} has no checkpoint yet.", "Let it run longer, or resume it.")
-    target = load_target(settings.target, settings.seed, root, None)
+    target = load_target(settings.target, settings.seed, root, report)
     model = build_model(settings, target, resolve_device(device))
     load_component_tensors(model, read_components(checkpoint)[0], str(checkpoint))
     return model, settings, target

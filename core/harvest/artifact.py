@@ -6,8 +6,9 @@ File                  one row for
                       stand in one place
 `tokens_in.parquet`   every component and input token it fires at
 `tokens_out.parquet`  every component and output token with mass at its firings
-`tokens.parquet`      every token of the vocabulary
-`examples.parquet`    every example: a window of tokens around a firing
+`tokens.parquet`      every token of the vocabulary, with the text that is shown for it
+`examples.parquet`    every example: a window of tokens around a firing; where the input is features instead
+                      of tokens, the active ones and their values
 `manifest.json`       schema version, layers, settings, totals
 
 Row groups are small and carry the range of components they hold, so that a lazy scan with a filter on
@@ -78,6 +79,7 @@ class Harvest:
         self._scans: dict[str, pl.LazyFrame] = {}
         self._tokens: pl.DataFrame | None = None
         self._firings: pl.Series | None = None
+        self._top_inputs: pl.Series | None = None
 
     @property
     def positions(self) -> int:
@@ -149,6 +151,12 @@ class Harvest:
         if self._firings is None:
             self._firings = self.scan("components").select("firings").collect().to_series()
         return self._firings
+
+    def top_inputs(self) -> "pl.Series":
+        """Token most typical of each component's firings, by component number; read once."""
+        if self._top_inputs is None:
+            self._top_inputs = self.scan("components").select("top_input").collect().to_series()
+        return self._top_inputs
 
     def tokens(self) -> "pl.DataFrame":
         """`tokens.parquet`, one row for each token id; read once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from core.errors import SpdError
@@ -63,6 +63,10 @@ class HarvestBatch:
 
     probabilities: Float[Tensor, "B S vocab"] | None = None
     """Output probabilities of the target model; None where no output is counted."""
+
+    features: Bool[Tensor, "B S vocab"] | None = None
+    """Where a position has any number of inputs at once, as in the toys: which features are active there.
+    They are counted as its inputs in the place of its token, which windows still show."""
 
 
 class HarvestEngine:
@@ -119,6 +123,10 @@ class HarvestEngine:
         _check_shape("sequences", batch.sequences, (batch.tokens.shape[0],))
         if batch.probabilities is not None:
             _check_shape("output probabilities", batch.probabilities, (*batch.tokens.shape, self.vocabulary))
+        features = None
+        if batch.features is not None:
+            _check_shape("features", batch.features, (*batch.tokens.shape, self.vocabulary))
+            features = batch.features.detach().to("cpu", torch.bool).contiguous().view(torch.uint8).numpy()
         self._handles = None
         _refusing(
             self._harvest.add_batch,
@@ -127,6 +135,7 @@ class HarvestEngine:
             [(_values(batch.importances[name]), _values(batch.activations[name])) for name, _ in self.layers],
             None if batch.probabilities is None else _values(batch.probabilities),
             torch.get_num_threads(),
+            features,
         )
 
     def merge(self, other: "HarvestEngine") -> None:

@@ -63,8 +63,13 @@ class ReferenceHarvest:
         self._add_sums(importance, activation, firing)
         self._add_histogram(importance, fires)
         self.cofiring += firing.T @ firing
-        self.input_tokens.index_add_(0, tokens, firing)
-        self.occurrences += tokens.bincount(minlength=len(self.occurrences))
+        if batch.features is None:
+            self.input_tokens.index_add_(0, tokens, firing)
+            self.occurrences += tokens.bincount(minlength=len(self.occurrences))
+        else:
+            active = batch.features.flatten(0, 1)
+            self.input_tokens += active.to(self.precision).T @ firing
+            self.occurrences += active.sum(0)
         if batch.probabilities is not None:
             self._add_output(batch.probabilities.flatten(0, 1).float(), firing)
         self.samples.add(Seen(batch.sequences, batch.tokens.long(), importances, activations))

@@ -48,7 +48,7 @@ class CofiringTable:
 
 @dataclass(frozen=True)
 class InputTable:
-    """For each component asked for every input token it fires at, ascending."""
+    """For each component asked for every input token (or active feature) it fires at, ascending."""
 
     starts: Starts
     tokens: NDArray[np.uint32]
@@ -73,7 +73,7 @@ class TokenTable:
     """Numbers of every token of the vocabulary (vocab)."""
 
     occurrences: NDArray[np.uint64]
-    """Positions with this input token."""
+    """Positions with this input token (or where this feature is active)."""
     output_mass: NDArray[np.float64] | None
     """Output probability summed over all positions."""
     kept_mass: NDArray[np.float64] | None

@@ -1,6 +1,6 @@
 """From an engine to the artifact: tables written a few hundred components at a time, in one atomic step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from core.harvest.artifact import EXAMPLES_PER_GROUP, SCHEMA_VERSION, write_table
 from core.harvest.kernel import HarvestEngine
+from core.harvest.leading import LeadingTokens
 from core.harvest.tables import IMPORTANCE_BINS, importance_edges
 from core.runs.files import new_folder, write_json
 from core.settings import to_plain
@@ -18,23 +19,35 @@ if TYPE_CHECKING:
 
 COMPONENTS_PER_PART = 64
 
+Inputs = Callable[["NDArray[np.uint64]"], Sequence[dict[int, float]]]
+"""The active features of sequences, given by their numbers, with their values."""
 
-def write_harvest(engine: HarvestEngine, folder: Path, details: dict[str, Any] | None = None) -> None:
+
+def write_harvest(
+    engine: HarvestEngine,
+    folder: Path,
+    details: dict[str, Any] | None = None,
+    texts: Sequence[str] | None = None,
+    inputs: Inputs | None = None,
+) -> None:
     """Write everything the engine counted to `folder`, which appears whole or not at all.
 
-    `details` go into the manifest as they are (where the stream came from, commands, versions).
+    `details` go into the manifest as they are (where the stream came from, commands, versions). `texts` is
+    what is shown for each token id, the number itself where nothing is given. `inputs` gives the input of
+    sequences whose positions have features instead of tokens; examples then show it.
 
     Raises:
         SpdError: the disk is full or the folder may not be written.
     """
+    assert texts is None or len(texts) == engine.vocabulary, "one text for every token id"
     fired = engine.fired()
     with new_folder(folder) as new:
-        _write_components(engine, new / "components.parquet")
-        _write_tokens(engine, new / "tokens.parquet")
+        _write_tokens(engine, new / "tokens.parquet", texts)
         _write_cofiring(engine, fired, new / "cofiring.parquet")
-        _write_input(engine, fired, new / "tokens_in.parquet")
-        dropped = _write_output(engine, fired, new / "tokens_out.parquet")
-        _write_examples(engine, fired, new / "examples.parquet")
+        leading_in = _write_input(engine, fired, new / "tokens_in.parquet")
+        leading_out, dropped = _write_output(engine, fired, new / "tokens_out.parquet")
+        _write_components(engine, new / "components.parquet", leading_in, leading_out, dropped)
+        _write_examples(engine, fired, new / "examples.parquet", inputs)
         totals = engine.output_totals()
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -47,22 +60,23 @@ def write_harvest(engine: HarvestEngine, folder: Path, details: dict[str, Any] |
             "output_mass": None if totals is None else {"total": totals[0], "dropped": totals[1]},
             **(details or {}),
         }
-        assert dropped == (totals is not None)
         write_json(new / "manifest.json", manifest)
 
 
-def _write_components(engine: HarvestEngine, path: Path) -> None:
+def _write_components(
+    engine: HarvestEngine,
+    path: Path,
+    leading_in: LeadingTokens,
+    leading_out: LeadingTokens,
+    dropped: "NDArray[np.float64]",
+) -> None:
     import polars as pl
 
     table = engine.components()
-    fired, dropped = engine.fired(), np.zeros(len(table.firings))
-    for start in range(0, len(fired), COMPONENTS_PER_PART):
-        output = engine.output_tokens(start, start + COMPONENTS_PER_PART)
-        if output is not None:
-            dropped[fired[start : start + COMPONENTS_PER_PART]] = output.dropped
     widths = [width for _, width in engine.layers]
     positions = max(engine.positions, 1)
     per_firing = np.maximum(table.firings, 1).astype(np.float64)
+    leading = {"input": leading_in, "output": leading_out}
     frame = pl.DataFrame(
         {
             "component": np.arange(len(table.firings), dtype=np.uint32),
@@ -76,24 +90,31 @@ def _write_components(engine: HarvestEngine, path: Path) -> None:
             "mean_activation_at_firings": table.firing_activation_sum / per_firing,
             "output_mass_dropped": dropped,
             "importance_histogram": table.importance_histogram,
+            **{f"top_{kind}": tokens.tokens() for kind, tokens in leading.items()},
+            **{f"top_{kind}_share": tokens.shares() for kind, tokens in leading.items()},
         },
-        schema_overrides={"importance_histogram": pl.Array(pl.UInt64, IMPORTANCE_BINS)},
+        schema_overrides={
+            "importance_histogram": pl.Array(pl.UInt64, IMPORTANCE_BINS),
+            **{f"top_{kind}": pl.UInt32 for kind in leading},
+            **{f"top_{kind}_share": pl.Float64 for kind in leading},
+        },
     )
     frame.write_parquet(path, compression="zstd", row_group_size=4096)
 
 
-def _write_tokens(engine: HarvestEngine, path: Path) -> None:
+def _write_tokens(engine: HarvestEngine, path: Path, texts: Sequence[str] | None) -> None:
     import polars as pl
 
     table = engine.tokens()
     frame = pl.DataFrame(
         {
             "token": np.arange(engine.vocabulary, dtype=np.uint32),
+            "text": [str(token) for token in range(engine.vocabulary)] if texts is None else list(texts),
             "occurrences": table.occurrences,
             "output_mass": table.output_mass,
             "output_mass_kept": table.kept_mass,
         },
-        schema_overrides={"output_mass": pl.Float64, "output_mass_kept": pl.Float64},
+        schema_overrides={"text": pl.String, "output_mass": pl.Float64, "output_mass_kept": pl.Float64},
     )
     frame.write_parquet(path, compression="zstd")
 
@@ -110,41 +131,58 @@ def _write_cofiring(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Pa
     write_table(path, schema, _parts(len(fired), part))
 
 
-def _write_input(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path) -> None:
+def _write_input(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path) -> LeadingTokens:
+    """Write the input tokens; returns the one that goes most with each component."""
     import polars as pl
+
+    leading = LeadingTokens(engine.components().firings, engine.tokens().occurrences, engine.positions)
 
     def part(start: int, stop: int) -> pl.DataFrame:
         table = engine.input_tokens(start, stop)
+        leading.note(fired[start:stop], table.starts, table.tokens, table.counts)
         component = _repeated(fired[start:stop], table.starts)
         return pl.DataFrame({"component": component, "token": table.tokens, "count": table.counts})
 
     schema = {"component": pl.UInt32, "token": pl.UInt32, "count": pl.UInt64}
     write_table(path, schema, _parts(len(fired), part))
+    return leading
 
 
-def _write_output(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path) -> bool:
-    """Write the output tokens, an empty table when no output was counted; says whether it was."""
+def _write_output(
+    engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path
+) -> "tuple[LeadingTokens, NDArray[np.float64]]":
+    """Write the output tokens, an empty table when no output was counted.
+
+    Returns the one that goes most with each component, and the mass dropped at each one's firings.
+    """
     import polars as pl
 
-    counted = engine.output_totals() is not None
+    firings, kept = engine.components().firings, engine.tokens().kept_mass
+    leading = LeadingTokens(firings, np.zeros(0) if kept is None else kept, engine.positions)
+    dropped = np.zeros(len(firings))
 
     def part(start: int, stop: int) -> pl.DataFrame:
         table = engine.output_tokens(start, stop)
         assert table is not None
+        dropped[fired[start:stop]] = table.dropped
+        leading.note(fired[start:stop], table.starts, table.tokens, table.masses)
         component = _repeated(fired[start:stop], table.starts)
         return pl.DataFrame({"component": component, "token": table.tokens, "mass": table.masses})
 
     schema = {"component": pl.UInt32, "token": pl.UInt32, "mass": pl.Float64}
-    write_table(path, schema, _parts(len(fired) if counted else 0, part))
-    return counted
+    write_table(path, schema, _parts(0 if kept is None else len(fired), part))
+    return leading, dropped
 
 
-def _write_examples(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path) -> None:
+def _write_examples(
+    engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Path, inputs: Inputs | None
+) -> None:
     import polars as pl
 
     threshold = engine.settings.threshold
     heads = ("component", "strongest", "sequence", "position", "mark")
     lists = {"tokens": pl.UInt32, "importances": pl.Float32, "activations": pl.Float32, "fires": pl.Boolean}
+    given = {"features": pl.List(pl.UInt32), "feature_values": pl.List(pl.Float32)}
 
     def part(start: int, stop: int) -> pl.DataFrame:
         table = engine.examples(start, stop)
@@ -160,7 +198,8 @@ def _write_examples(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Pa
             }
         )
         grouped = windows.group_by("example", maintain_order=True).agg(pl.exclude("example")).drop("example")
-        return pl.DataFrame(dict(zip(heads, values, strict=True))).hstack(grouped)
+        features = pl.DataFrame(_features(table.sequences, inputs), schema=given)
+        return pl.DataFrame(dict(zip(heads, values, strict=True))).hstack(grouped).hstack(features)
 
     schema = {
         "component": pl.UInt32,
@@ -169,8 +208,19 @@ def _write_examples(engine: HarvestEngine, fired: "NDArray[np.uint32]", path: Pa
         "position": pl.UInt32,
         "mark": pl.UInt32,
         **{name: pl.List(kind) for name, kind in lists.items()},
+        **given,
     }
     write_table(path, schema, _parts(len(fired), part, 32), EXAMPLES_PER_GROUP)
+
+
+def _features(sequences: "NDArray[np.uint64]", inputs: Inputs | None) -> dict[str, list[list[float] | None]]:
+    """Active features of every sequence, ascending, and their values; nothing where inputs are tokens."""
+    if inputs is None:
+        return {name: [None] * len(sequences) for name in ("features", "feature_values")}
+    different, places = np.unique(sequences, return_inverse=True)
+    active = [dict(sorted(values.items())) for values in inputs(different)]
+    ids, values = [list(each) for each in active], [list(each.values()) for each in active]
+    return {"features": [ids[at] for at in places], "feature_values": [values[at] for at in places]}
 
 
 def _parts(

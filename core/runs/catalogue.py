@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.errors import SpdError, UsageError, nearest_names
 from core.runs.directory import RunDirectory, runs_folder
-from core.runs.lock import lock_holder
+from core.runs.lock import harvest_holder, lock_holder
 from core.runs.manifest import Manifest, Status, actual_status, this_process
 
 
@@ -105,6 +105,10 @@ def delete_run(root: Path, reference: str, force: bool = False) -> RunEntry:
     if not force and (run.status == "running" or holder is not None):
         raise UsageError(
             f"the run {run.run_id} is running ({holder or run.reason}).", "Stop it first, or use --force."
+        )
+    if not force and (harvester := harvest_holder(run.directory)):
+        raise UsageError(
+            f"the run {run.run_id} is being harvested ({harvester}).", "Stop that first, or use --force."
         )
     path = run.directory.path.resolve()
     # Under a name no reader looks at, so that a removal cut short leaves no half run in the list.

@@ -10,6 +10,10 @@ from core.errors import UsageError
 from core.runs.files import ensure_writable, write_error
 
 _STEP = re.compile(r"step_(\d+)")
+_WORK = re.compile(r"\.(h-\d{8}-\d{6})\.work")
+
+HARVEST = "harvest"
+"""Folder of the harvests of a run."""
 
 
 def output_root(cli_value: Path | None = None) -> Path:
@@ -117,3 +121,49 @@ class RunDirectory:
         """The folder of the newest checkpoint, None when there is none."""
         steps = self.checkpoint_steps()
         return self.checkpoint(steps[-1]) if steps else None
+
+    @property
+    def harvests(self) -> Path:
+        """Folder of the harvests: `h-<time>` is a finished one, `.h-<time>.work` one under way."""
+        return self.path / HARVEST
+
+    def harvest(self, name: str) -> Path:
+        """The folder of one harvest, which is there when it is finished."""
+        return self.harvests / name
+
+    def harvest_work(self, name: str) -> Path:
+        """The folder of what is kept of a harvest until it is finished."""
+        return self.harvests / f".{name}.work"
+
+    def harvest_lock(self, name: str) -> Path:
+        """Names the process that works on a harvest."""
+        return self.harvest_work(name) / "lock.json"
+
+    def harvest_names(self) -> list[str]:
+        """The finished harvests, oldest first."""
+        return self.finished(HARVEST)
+
+    def unfinished_harvests(self) -> list[str]:
+        """The harvests under way or broken off, oldest first."""
+        if not self.harvests.is_dir():
+            return []
+        found = (_WORK.fullmatch(entry.name) for entry in self.harvests.iterdir() if entry.is_dir())
+        return sorted(match[1] for match in found if match)
+
+    def finished(self, kind: str) -> list[str]:
+        """The finished artifacts in the folder `kind` (`harvest`, `attributions`, ...), oldest first.
+
+        Their names end in the time they were begun; a folder without a manifest is not finished.
+        """
+        folder = self.path / kind
+        if not folder.is_dir():
+            return []
+        return sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(".") and (entry / "manifest.json").is_file()
+        )
+
+    def has(self, kind: str) -> bool:
+        """Whether there is a finished artifact of this kind."""
+        return bool(self.finished(kind))

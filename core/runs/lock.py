@@ -19,15 +19,16 @@ _GRACE_SECONDS = 10.0
 """A lock without readable content this young may be one that is just being written."""
 
 
-class RunLock:
-    """Holds a run for this process while the `with` block lasts.
+class ProcessLock:
+    """Holds what the file `path` stands for, called `what`, for this process while the `with` block lasts.
 
     Raises (on entry):
-        SpdError: another living process holds the run, or the lock cannot be written.
+        SpdError: another living process holds it, or the lock cannot be written.
     """
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.path = run.lock
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        self._what = what
         self._content = ""
 
     def __enter__(self) -> Self:
@@ -84,7 +85,7 @@ class RunLock:
                 holder = _living_holder(self.path, file.read())
                 if holder is not None:
                     raise SpdError(
-                        f"the run {self.path.parent.name} is being worked on by {holder}.",
+                        f"{self._what} is being worked on by {holder}.",
                         f"Wait for it or stop it; if that process is gone, remove {self.path}.",
                     )
                 file.seek(0)
@@ -98,10 +99,27 @@ class RunLock:
             raise write_error(self.path, error) from error
 
 
+class RunLock(ProcessLock):
+    """Holds a run; see `ProcessLock`."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__(run.lock, f"the run {run.path.name}")
+
+
 def lock_holder(run: RunDirectory) -> str | None:
-    """Who works on the run now, as text; None when nobody does."""
-    content = _read(run.lock)
-    return None if content is None else _living_holder(run.lock, content)
+    """Who trains the run now, as text; None when nobody does."""
+    return _holder(run.lock)
+
+
+def harvest_holder(run: RunDirectory) -> str | None:
+    """Who harvests the run now, as text; None when nobody does."""
+    found = (_holder(run.harvest_lock(name)) for name in run.unfinished_harvests())
+    return next((holder for holder in found if holder is not None), None)
+
+
+def _holder(path: Path) -> str | None:
+    content = _read(path)
+    return None if content is None else _living_holder(path, content)
 
 
 def _read(path: Path) -> str | None:

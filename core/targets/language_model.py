@@ -138,6 +138,7 @@ def open_language_model(
         ties=(),
         digest=f"{loaded.digest}-{windows.digest}",
         folder=loaded.folder,
+        text=windows,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from core.text.windows import TextWindows
+
 PROBE_VALUE = 0.75
 """Value of the one active feature in a probe input."""
 
@@ -45,6 +47,9 @@ class Target:
 
     folder: Path | None
     """Where the model lies on disk; None for one made in memory or read from the hub."""
+
+    text: TextWindows | None = None
+    """The text that `batch` gives windows of, with its tokenizer; None for a target that reads none."""
 
 
 @dataclass(frozen=True)

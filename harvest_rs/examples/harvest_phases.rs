@@ -1,6 +1,7 @@
 //! Time of each phase of a harvest on a synthetic stream, against reading the same memory plainly.
 //!
-//!     cargo run --release --no-default-features --example harvest_phases [COMPONENTS [ACTIVE [THREADS]]]
+//!     cargo run --release --no-default-features --example harvest_phases \
+//!         [COMPONENTS [ACTIVE [THREADS [f32|f16|bf16]]]]
 
 #![expect(
     clippy::cast_precision_loss,
@@ -17,7 +18,7 @@ use _harvest::harvest::examples::Examples;
 use _harvest::harvest::input_tokens::InputTokens;
 use _harvest::harvest::output_mass::{Kept, OutputMass};
 use _harvest::harvest::sampling::mix;
-use _harvest::harvest::scan::scan;
+use _harvest::harvest::scan::{Importances, importances, scan};
 use _harvest::harvest::settings::{Layer, Output, Settings};
 use _harvest::harvest::tile::{Accumulator, Firings, Live, Tile};
 use _harvest::harvest::totals::Totals;
@@ -85,7 +86,72 @@ fn synthetic(components: usize, active: usize) -> Synthetic {
     Synthetic { importances, activations, probabilities, tokens }
 }
 
+/// Numbers as they lie in memory.
+enum Stored {
+    Wide(Vec<f32>),
+    Half(Vec<u16>),
+    Brain(Vec<u16>),
+}
+
+impl Stored {
+    /// Cut to the format; every value here is below one in magnitude.
+    fn new(values: Vec<f32>, format: &str) -> Self {
+        let half = |x: &f32| {
+            let (sign, magnitude) = ((x.to_bits() >> 16) & 0x8000, (x.to_bits() & 0x7fff_ffff) >> 13);
+            (sign | magnitude.saturating_sub(112 << 10)) as u16
+        };
+        match format {
+            "f16" => Self::Half(values.iter().map(half).collect()),
+            "bf16" => Self::Brain(values.iter().map(|x| (x.to_bits() >> 16) as u16).collect()),
+            _ => Self::Wide(values),
+        }
+    }
+
+    fn values(&self) -> Values<'_> {
+        match self {
+            Self::Wide(values) => Values::F32(values),
+            Self::Half(values) => Values::F16(values),
+            Self::Brain(values) => Values::Bf16(values),
+        }
+    }
+
+    fn read(&self) -> u32 {
+        match std::hint::black_box(self) {
+            Self::Wide(values) => values.iter().fold(0, |bits, x| bits ^ x.to_bits()),
+            Self::Half(values) | Self::Brain(values) => u32::from(values.iter().fold(0, |bits, x| bits ^ x)),
+        }
+    }
+
+    fn copy_from(&mut self, other: &Self) {
+        match (std::hint::black_box(self), other) {
+            (Self::Wide(target), Self::Wide(values)) => target.copy_from_slice(values),
+            (Self::Half(target), Self::Half(values)) | (Self::Brain(target), Self::Brain(values)) => {
+                target.copy_from_slice(values);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The threshold pass alone, and plain passes over the same memory, all on one thread.
+fn passes(times: &mut Vec<(String, f64)>, ci: &Stored, activations: &Stored, copy: &mut Stored) {
+    let components = ci.values().len() / POSITIONS;
+    let sums = &mut vec![0; components];
+    timed(times, "plain read of the importances", || std::hint::black_box(ci.read()));
+    timed(times, "plain copy of the importances", || copy.copy_from(ci));
+    let mut firings = Vec::new();
+    timed(times, "threshold pass", || {
+        let mut target = Importances { threshold: 0.0, sums, firings: &mut firings };
+        for row in 0..POSITIONS {
+            let columns = row * components..(row + 1) * components;
+            std::hint::black_box(importances(ci.values(), columns, (0, row as u32), &mut target));
+        }
+    });
+    timed(times, "plain read of both arrays", || std::hint::black_box(ci.read() ^ activations.read()));
+}
+
 fn main() {
+    let format = std::env::args().nth(4).unwrap_or_else(|| "f32".to_owned());
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let number = |index: usize, default| numbers.get(index).copied().unwrap_or(default);
     let (components, active, threads) = (number(0, 8000), number(1, 50), number(2, 1));
@@ -101,7 +167,10 @@ fn main() {
     };
     let nucleus = Settings { output: Output::Nucleus(4_252_017_623), ..exact.clone() };
     let Synthetic { importances, activations, probabilities, tokens } = synthetic(components, active);
+    let [importances, activations, probabilities] =
+        [importances, activations, probabilities].map(|values| Stored::new(values, &format));
 
+    let mut copy = Stored::new(vec![0.0; POSITIONS * components], &format);
     let mut live = Live::new(components);
     let (mut totals, mut cofiring) = (Totals::new(components), Cofiring::default());
     let mut input = InputTokens::new(VOCABULARY);
@@ -110,7 +179,6 @@ fn main() {
     };
     let mut examples = Examples::new(&exact);
     let mut times = Vec::new();
-    let mut copy = vec![0.0_f32; importances.len()];
     for batch in 0..BATCHES {
         let sequences: Vec<u64> = (0..16).map(|index| batch * 16 + index).collect();
         let batch = Batch {
@@ -118,20 +186,13 @@ fn main() {
             length: POSITIONS / 16,
             tokens: &tokens,
             layers: vec![LayerValues {
-                importances: Values::F32(&importances),
-                activations: Values::F32(&activations),
+                importances: importances.values(),
+                activations: activations.values(),
             }],
-            probabilities: Some(Values::F32(&probabilities)),
+            probabilities: Some(probabilities.values()),
+            features: None,
         };
-        timed(&mut times, "plain read of both arrays", || {
-            let bits = |values: &[f32]| values.iter().fold(0, |bits, x| bits ^ x.to_bits());
-            std::hint::black_box(
-                bits(std::hint::black_box(&importances)) ^ bits(std::hint::black_box(&activations)),
-            )
-        });
-        timed(&mut times, "plain copy of the importances", || {
-            std::hint::black_box(&mut copy).copy_from_slice(&importances);
-        });
+        passes(&mut times, &importances, &activations, &mut copy);
         let rows = 0..POSITIONS;
         let Ok(scanned) =
             timed(&mut times, "scan of both arrays", || scan(&batch, &exact, rows.clone(), threads))
@@ -139,7 +200,7 @@ fn main() {
             return;
         };
         let firings = timed(&mut times, "orders", || Firings::new(&scanned, POSITIONS, &mut live));
-        let values = Values::F32(&probabilities);
+        let values = probabilities.values();
         let kept = timed(&mut times, "nucleus", || Kept::read(values, rows.clone(), &nucleus, threads));
         let whole =
             timed(&mut times, "exact: marginals", || Kept::read(values, rows.clone(), &exact, threads));
@@ -164,9 +225,10 @@ fn main() {
             println!("{} firings, {} tokens in nuclei", firings.positions.len(), size / POSITIONS);
         }
     }
-    println!("C {components}, {active} active, {threads} threads, {POSITIONS} positions, best of {BATCHES}:");
+    println!(
+        "C {components}, {active} active, {threads} threads, {format}, {POSITIONS} positions, best of {BATCHES}:"
+    );
     for (name, seconds) in times {
         println!("{name:32}{:9.2} ms", seconds * 1e3);
     }
-    println!("{}", copy[0]);
 }

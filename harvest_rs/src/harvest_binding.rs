@@ -97,8 +97,9 @@ impl Harvest {
         Ok(Self { harvest: engine::Harvest::new(settings)? })
     }
 
-    /// Count B sequences of S tokens; `layers` holds (importances, activations) of every layer.
-    #[pyo3(signature = (sequences, tokens, layers, probabilities, threads))]
+    /// Count B sequences of S tokens; `layers` holds (importances, activations) of every layer, `features`
+    /// which of the vocabulary are the inputs of every position, where these are not the tokens.
+    #[pyo3(signature = (sequences, tokens, layers, probabilities, threads, features=None))]
     fn add_batch(
         &mut self,
         py: Python<'_>,
@@ -107,8 +108,10 @@ impl Harvest {
         layers: Vec<(Tagged<'_>, Tagged<'_>)>,
         probabilities: Option<Tagged<'_>>,
         threads: usize,
+        features: Option<PyReadonlyArrayDyn<'_, u8>>,
     ) -> PyResult<()> {
-        let scattered = |_| PyValueError::new_err("sequences or tokens are not contiguous (row-major)");
+        let scattered =
+            |_| PyValueError::new_err("sequences, tokens or features are not contiguous (row-major)");
         let length = tokens.shape().last().copied().unwrap_or(0);
         let ids = tokens.as_slice().map_err(scattered)?;
         let ids = token_ids(ids, length, self.harvest.settings().vocabulary)?;
@@ -124,7 +127,8 @@ impl Harvest {
         let output = probabilities.map(Held::new).transpose()?;
         let probabilities = output.as_ref().map(Held::values).transpose()?;
         let sequences = sequences.as_slice().map_err(scattered)?;
-        let batch = Batch { sequences, length, tokens: &ids, layers: values, probabilities };
+        let features = features.as_ref().map(|flags| flags.as_slice().map_err(scattered)).transpose()?;
+        let batch = Batch { sequences, length, tokens: &ids, layers: values, probabilities, features };
         let harvest = &mut self.harvest;
         py.detach(|| harvest.add_batch(&batch, threads))?;
         Ok(())

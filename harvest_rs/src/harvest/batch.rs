@@ -24,6 +24,9 @@ pub struct Batch<'a> {
     pub layers: Vec<LayerValues<'a>>,
     /// Output probabilities, positions x vocabulary; there when output mass is counted.
     pub probabilities: Option<Values<'a>>,
+    /// Where a position has several inputs at once instead of one token: which of the vocabulary are there
+    /// (not zero), positions x vocabulary. Windows still show the tokens.
+    pub features: Option<&'a [u8]>,
 }
 
 impl Batch<'_> {
@@ -68,6 +71,13 @@ impl Batch<'_> {
             }
         }
         self.check_probabilities(settings)?;
+        if let Some(flags) = self.features.filter(|flags| flags.len() != positions * settings.vocabulary) {
+            return Err(Fault(format!(
+                "{} flags of input features, expected {positions} positions x {} features",
+                flags.len(),
+                settings.vocabulary
+            )));
+        }
         if let Some(at) = self.tokens.iter().position(|&id| id as usize >= settings.vocabulary) {
             return Err(Fault(format!(
                 "token id {} at {} is outside the vocabulary of {}",

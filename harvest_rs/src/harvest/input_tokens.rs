@@ -1,4 +1,5 @@
-//! How often each component fires at each input token, and how often each token occurs.
+//! How often each component fires at each input token, and how often each token occurs. Where positions
+//! have several inputs at once (features), these stand in the place of the token.
 
 use super::cofiring::{CHUNK, settle};
 use super::row::{Row, Scratch};
@@ -9,7 +10,7 @@ use crate::workers::for_each;
 #[derive(Default)]
 pub struct InputTokens {
     pub(super) rows: Vec<Row>,
-    /// Positions of each token.
+    /// Positions with each token.
     pub occurrences: Vec<u64>,
 }
 
@@ -45,17 +46,17 @@ impl Accumulator for InputTokens {
 
     fn add_batch(&mut self, tile: &Tile<'_>) {
         self.grow(tile.live);
-        let (firings, tokens) = (tile.firings, tile.tokens());
-        for &token in tokens {
+        let (firings, inputs) = (tile.firings, tile.inputs(self.occurrences.len()));
+        for &token in inputs.all() {
             self.occurrences[token as usize] += 1;
         }
         let items = self.rows.chunks_mut(CHUNK).enumerate();
         for_each(tile.threads, items, Scratch::default, |scratch, (chunk, rows)| {
             for (index, row) in rows.iter_mut().enumerate() {
                 for &position in &firings.positions[firings.of(chunk * CHUNK + index)] {
-                    row.add(tokens[position as usize], 1);
+                    row.add_ones(inputs.at(position));
+                    row.settle_if_full(scratch);
                 }
-                row.settle_if_full(scratch);
             }
         });
     }

@@ -26,6 +26,8 @@ pub mod settings;
 pub mod state;
 #[cfg(test)]
 mod stream_tests;
+#[cfg(test)]
+mod streams;
 pub mod tile;
 pub mod totals;
 pub mod values;

@@ -37,9 +37,10 @@ pub struct Scan {
 /// Rows that one work item scans.
 const STRIP: usize = 128;
 
-/// Rows whose activations are added before the sums in memory are touched.
-const GROUP: usize = 8;
+/// Rows whose activations are added together before the sums in memory are touched.
+const GROUP: usize = 4;
 
+/// Activations that are added at once.
 const LANES: usize = 16;
 
 /// Scan the positions `rows` of a batch that fits the settings.
@@ -126,14 +127,18 @@ fn add(totals: &mut [i64], sums: &[i64]) {
     }
 }
 
-struct Importances<'a> {
-    threshold: f32,
-    sums: &'a mut [i64],
-    firings: &'a mut Vec<Firing>,
+/// Where the importances of one layer are counted.
+pub struct Importances<'a> {
+    /// A component fires above it.
+    pub threshold: f32,
+    /// Sum of every component of the layer, in units.
+    pub sums: &'a mut [i64],
+    /// Firings are added here, without their activations.
+    pub firings: &'a mut Vec<Firing>,
 }
 
-/// Scan one row; false when a value is out of range. `place` is its first component and its position.
-fn importances(
+/// Count one row; false when a value is out of range. `place` is its first component and its position.
+pub fn importances(
     values: Values<'_>,
     row: Range<usize>,
     place: (u32, u32),
@@ -148,36 +153,51 @@ fn importances(
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
 fn importances_f32(row: &[f32], place: (u32, u32), target: &mut Importances<'_>) -> bool {
-    importance_row::<F32>(row, place, target)
+    importance_row::<F32, 16>(row, place, target)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
 fn importances_f16(row: &[u16], place: (u32, u32), target: &mut Importances<'_>) -> bool {
-    importance_row::<F16>(row, place, target)
+    importance_row::<F16, 32>(row, place, target)
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
 fn importances_bf16(row: &[u16], place: (u32, u32), target: &mut Importances<'_>) -> bool {
-    importance_row::<Bf16>(row, place, target)
+    importance_row::<Bf16, 32>(row, place, target)
 }
 
+/// N numbers are looked at together: a cache line of them.
 #[inline(always)]
-fn importance_row<F: Format>(row: &[F::Raw], place: (u32, u32), target: &mut Importances<'_>) -> bool {
-    let (chunks, tail) = row.as_chunks::<LANES>();
+fn importance_row<F: Format, const N: usize>(
+    row: &[F::Raw],
+    place: (u32, u32),
+    target: &mut Importances<'_>,
+) -> bool {
+    let (chunks, tail) = row.as_chunks::<N>();
     let mut ok = true;
-    for (index, chunk) in chunks.iter().enumerate() {
-        // Importances are mostly exact zeros, which add nothing: whole chunks are skipped.
-        let mut bits = 0;
-        for raw in chunk {
-            bits |= F::magnitude_bits(*raw);
+    let mut found = [0_u8; 64];
+    // Importances are mostly exact zeros, which add nothing: whole chunks are skipped. Those that are not
+    // zero are first marked and then looked at, because a branch at each of them would be guessed wrong.
+    for (block, chunks) in chunks.chunks(64).enumerate() {
+        let mut count = 0;
+        for (index, chunk) in (0..).zip(chunks) {
+            let mut bits = 0;
+            for raw in chunk {
+                bits |= F::magnitude_bits(*raw);
+            }
+            // At most 63 were found before: the masks spare a check of bounds.
+            found[count & 63] = index;
+            count += usize::from(bits != 0);
         }
-        if bits != 0 {
-            ok &= importance_chunk::<F>(chunk, index * LANES, place, target);
+        for &index in &found[..count.min(64)] {
+            let index = usize::from(index);
+            ok &= importance_chunk::<F>(&chunks[index], (block * 64 + index) * N, place, target);
         }
     }
     ok & importance_chunk::<F>(tail, row.len() - tail.len(), place, target)
 }
 
+/// Count what is not zero among at most 64 importances.
 #[inline(always)]
 fn importance_chunk<F: Format>(
     chunk: &[F::Raw],
@@ -185,26 +205,28 @@ fn importance_chunk<F: Format>(
     (component, position): (u32, u32),
     target: &mut Importances<'_>,
 ) -> bool {
-    let mut largest = 0;
-    for (raw, sum) in chunk.iter().zip(&mut target.sums[start..]) {
-        let x = F::widen(*raw);
-        largest = largest.max(order_bits(x));
-        *sum = sum.wrapping_add(units::<IMPORTANCE_DIGITS>(x));
+    let mut there = 0_u64;
+    for (lane, raw) in chunk.iter().enumerate() {
+        there |= u64::from(F::magnitude_bits(*raw) != 0) << lane;
     }
-    if largest > order_bits(target.threshold) {
-        for (lane, raw) in chunk.iter().enumerate() {
-            let importance = F::widen(*raw);
-            if importance > target.threshold {
-                #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^20 components")]
-                let component = component + (start + lane) as u32;
-                target.firings.push(Firing { component, position, importance, activation: 0.0 });
-            }
+    let mut ok = true;
+    while there != 0 {
+        let lane = there.trailing_zeros() as usize;
+        there &= there - 1;
+        let importance = F::widen(chunk[lane]);
+        ok &= order_bits(importance) <= 1.0_f32.to_bits();
+        let sum = &mut target.sums[start + lane];
+        *sum = sum.wrapping_add(units::<IMPORTANCE_DIGITS>(importance));
+        if importance > target.threshold {
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than 2^20 components")]
+            let component = component + (start + lane) as u32;
+            target.firings.push(Firing { component, position, importance, activation: 0.0 });
         }
     }
-    largest <= 1.0_f32.to_bits()
+    ok
 }
 
-/// Add whole rows of activations to `sums`; false when a value is out of range.
+/// Add at most `GROUP` whole rows of activations to `sums`; false when a value is out of range.
 fn add_activations(values: Values<'_>, rows: Range<usize>, sums: &mut [i64]) -> bool {
     match values {
         Values::F32(values) => activations_f32(&values[rows], sums),
@@ -229,28 +251,38 @@ fn activations_bf16(rows: &[u16], sums: &mut [i64]) -> bool {
 }
 
 #[inline(always)]
-#[expect(clippy::cast_possible_wrap, reason = "wrapping sums whose true value is known to fit")]
 fn activation_rows<F: Format>(rows: &[F::Raw], sums: &mut [i64]) -> bool {
     let width = sums.len();
+    let row = |index: usize| &rows[index * width..(index + 1) * width];
+    if rows.len() == GROUP * width {
+        return activation_group::<F>([row(0), row(1), row(2), row(3)], sums);
+    }
+    // The last rows of a strip: zeros stand for those that are missing.
+    let zeros = vec![F::ZERO; width];
+    let row = |index: usize| if index * width < rows.len() { row(index) } else { &zeros };
+    activation_group::<F>([row(0), row(1), row(2), row(3)], sums)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_wrap, reason = "wrapping sums whose true value is known to fit")]
+fn activation_group<F: Format>(rows: [&[F::Raw]; GROUP], sums: &mut [i64]) -> bool {
+    let bias = const { offset::<ACTIVATION_DIGITS>().wrapping_mul(GROUP as u64) };
     let mut largest = [0_u32; LANES];
     let (chunks, tail) = sums.as_chunks_mut::<LANES>();
     let whole = chunks.len() * LANES;
-    for (index, sums) in chunks.iter_mut().enumerate() {
-        let mut lanes = [0_u64; LANES];
-        for row in rows.chunks_exact(width) {
-            let chunk = &row[index * LANES..(index + 1) * LANES];
-            for lane in 0..LANES {
-                let x = F::widen(chunk[lane]);
-                largest[lane] = largest[lane].max(order_bits(x.abs()));
-                lanes[lane] = lanes[lane].wrapping_add(biased::<ACTIVATION_DIGITS>(x));
-            }
-        }
-        let bias = const { offset::<ACTIVATION_DIGITS>() }.wrapping_mul((rows.len() / width) as u64);
+    let [a, b, c, d] = rows.map(|row| row.as_chunks::<LANES>().0);
+    for ((((sums, a), b), c), d) in chunks.iter_mut().zip(a).zip(b).zip(c).zip(d) {
         for lane in 0..LANES {
-            sums[lane] = sums[lane].wrapping_add(lanes[lane].wrapping_sub(bias) as i64);
+            let [a, b, c, d] = [a, b, c, d].map(|row| F::widen(row[lane]));
+            let highest = order_bits(a.abs()).max(order_bits(b.abs()));
+            let highest = highest.max(order_bits(c.abs())).max(order_bits(d.abs()));
+            largest[lane] = largest[lane].max(highest);
+            let [a, b, c, d] = [a, b, c, d].map(biased::<ACTIVATION_DIGITS>);
+            let sum = a.wrapping_add(b).wrapping_add(c).wrapping_add(d).wrapping_sub(bias);
+            sums[lane] = sums[lane].wrapping_add(sum as i64);
         }
     }
-    for row in rows.chunks_exact(width) {
+    for row in rows {
         for (raw, sum) in row[whole..].iter().zip(tail.iter_mut()) {
             let x = F::widen(*raw);
             largest[0] = largest[0].max(order_bits(x.abs()));
@@ -258,4 +290,91 @@ fn activation_rows<F: Format>(rows: &[F::Raw], sums: &mut [i64]) -> bool {
         }
     }
     largest.into_iter().all(|bits| bits < ACTIVATION_LIMIT.to_bits())
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
+mod tests {
+    use super::*;
+    use crate::harvest::batch::LayerValues;
+    use crate::harvest::draws::Draws;
+    use crate::harvest::settings::Output;
+    use crate::harvest::streams::settings;
+
+    fn batch<'a>(rows: usize, importances: Values<'a>, activations: Values<'a>) -> Batch<'a> {
+        const TOKENS: [u32; 300] = [0; 300];
+        let layers = vec![LayerValues { importances, activations }];
+        Batch {
+            sequences: &[0],
+            length: rows,
+            tokens: &TOKENS[..rows],
+            layers,
+            probabilities: None,
+            features: None,
+        }
+    }
+
+    /// Importances of which a share `rate` is not zero, as single precision and as the bits of bfloat16.
+    fn draw(draws: &mut Draws, count: usize, rate: f32) -> (Vec<f32>, Vec<u16>) {
+        let value = |draws: &mut Draws| {
+            if draws.unit() < rate { (draws.below(256) + 1) as f32 / 256.0 } else { -0.0 }
+        };
+        let wide: Vec<f32> = (0..count).map(|_| value(draws)).collect();
+        let narrow = wide.iter().map(|x| (x.to_bits() >> 16) as u16).collect();
+        (wide, narrow)
+    }
+
+    #[test]
+    fn wide_rows_are_scanned_as_one_by_one() {
+        let mut draws = Draws::new(6);
+        for (width, rows, rate) in
+            [(1, 7, 0.5), (31, 130, 0.1), (1024, 9, 1.0), (2500, 6, 0.01), (5003, 131, 0.002)]
+        {
+            let settings = settings(&[width], 1, Output::Off);
+            let (wide, narrow) = draw(&mut draws, rows * width, rate);
+            let activations: Vec<f32> = (0..rows * width).map(|_| draws.unit() * 8.0 - 4.0).collect();
+            let (mut sums, mut activation_sums) = (vec![0; width], vec![0; width]);
+            let mut expected = Vec::new();
+            for (index, (&importance, &activation)) in wide.iter().zip(&activations).enumerate() {
+                let (position, component) = ((index / width) as u32, (index % width) as u32);
+                sums[index % width] += units::<IMPORTANCE_DIGITS>(importance);
+                activation_sums[index % width] += units::<ACTIVATION_DIGITS>(activation);
+                if importance > settings.threshold {
+                    expected.push(Firing { component, position, importance, activation });
+                }
+            }
+            for values in [Values::F32(&wide), Values::Bf16(&narrow)] {
+                let batch = batch(rows, values, Values::F32(&activations));
+                let found = scan(&batch, &settings, 0..rows, 2).unwrap_or_else(|fault| panic!("{fault}"));
+                assert_eq!(found.firings.concat(), expected, "{width}");
+                assert_eq!(
+                    (&found.importance_sums, &found.activation_sums),
+                    (&sums, &activation_sums),
+                    "{width}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_found_wherever_it_stands() {
+        let (width, rows) = (1100, 6);
+        let settings = settings(&[width], 1, Output::Off);
+        let good = vec![0.0; rows * width];
+        for at in (0..rows * width).step_by(7) {
+            for (value, first) in [
+                (f32::NAN, true),
+                (-1e-20, true),
+                (1.001, true),
+                (f32::NEG_INFINITY, false),
+                (-1_048_576.0, false),
+            ] {
+                let mut wrong = good.clone();
+                wrong[at] = value;
+                let (importances, activations) = if first { (&wrong, &good) } else { (&good, &wrong) };
+                let batch = batch(rows, Values::F32(importances), Values::F32(activations));
+                assert!(scan(&batch, &settings, 0..rows, 1).is_err(), "{value} at {at}");
+            }
+        }
+    }
 }

@@ -75,18 +75,6 @@ impl Settings {
             .collect()
     }
 
-    /// Layer name and index in it of a component.
-    pub fn name(&self, component: usize) -> (&str, usize) {
-        let mut index = component;
-        for layer in &self.layers {
-            if index < layer.width {
-                return (&layer.name, index);
-            }
-            index -= layer.width;
-        }
-        ("?", index)
-    }
-
     /// # Errors
     /// A size is zero or above 2^20, or a threshold or share is no number in its range.
     pub fn check(&self) -> Result<(), Fault> {

@@ -6,139 +6,11 @@ use super::batch::{Batch, LayerValues};
 use super::draws::Draws;
 use super::engine::Harvest;
 use super::fixed_point::{IMPORTANCE_DIGITS, probability_units, to_f64, units};
-use super::settings::{Layer, Output, Settings};
+use super::settings::{Output, Settings};
 use super::state::verify;
+use super::streams::{Stream, assert_same, settings, tables};
 use super::tile::Accumulator;
 use super::values::Values;
-
-/// A stream held in memory: sequences of one length.
-struct Stream {
-    settings: Settings,
-    length: usize,
-    tokens: Vec<u32>,
-    importances: Vec<Vec<f32>>,
-    activations: Vec<Vec<f32>>,
-    probabilities: Vec<f32>,
-}
-
-fn settings(widths: &[usize], vocabulary: usize, output: Output) -> Settings {
-    let layers = widths.iter().enumerate();
-    Settings {
-        layers: layers.map(|(index, &width)| Layer { name: format!("h.{index}"), width }).collect(),
-        vocabulary,
-        threshold: 0.1,
-        context: 2,
-        uniform: 4,
-        strongest: 3,
-        output,
-        seed: 9,
-    }
-}
-
-impl Stream {
-    fn new(seed: u64, settings: Settings, sequences: usize, length: usize) -> Self {
-        let mut draws = Draws::new(seed);
-        let positions = sequences * length;
-        let vocabulary = u32::try_from(settings.vocabulary).unwrap_or(1);
-        let mut importances = Vec::new();
-        let mut activations = Vec::new();
-        for layer in &settings.layers {
-            let rates: Vec<f32> = (0..layer.width).map(|_| draws.unit().powi(4)).collect();
-            let value = |index: usize, draws: &mut Draws| {
-                // The first component always fires, the last never.
-                match index % layer.width {
-                    0 => 1.0,
-                    column if column + 1 == layer.width => 0.05,
-                    column if draws.unit() < rates[column] => (draws.unit() * 4.0).round() / 4.0,
-                    _ => 0.0,
-                }
-            };
-            importances.push((0..positions * layer.width).map(|index| value(index, &mut draws)).collect());
-            activations.push((0..positions * layer.width).map(|_| draws.unit() * 6.0 - 3.0).collect());
-        }
-        let tokens = (0..positions).map(|_| draws.below(vocabulary)).collect();
-        let mut probabilities = Vec::new();
-        for _ in 0..positions {
-            let row: Vec<f32> = (0..vocabulary).map(|_| (draws.unit() * 9.0).exp()).collect();
-            let sum: f32 = row.iter().sum();
-            probabilities.extend(row.iter().map(|p| p / sum));
-        }
-        Self { settings, length, tokens, importances, activations, probabilities }
-    }
-
-    fn sequences(&self) -> usize {
-        self.tokens.len() / self.length
-    }
-
-    fn add(&self, harvest: &mut Harvest, sequences: std::ops::Range<usize>, threads: usize) {
-        let rows = sequences.start * self.length..sequences.end * self.length;
-        let numbers: Vec<u64> = sequences.map(|number| number as u64).collect();
-        let layers = self.settings.layers.iter().zip(self.importances.iter().zip(&self.activations));
-        let batch = Batch {
-            sequences: &numbers,
-            length: self.length,
-            tokens: &self.tokens[rows.clone()],
-            layers: layers
-                .map(|(layer, (importances, activations))| {
-                    let part = rows.start * layer.width..rows.end * layer.width;
-                    LayerValues {
-                        importances: Values::F32(&importances[part.clone()]),
-                        activations: Values::F32(&activations[part]),
-                    }
-                })
-                .collect(),
-            probabilities: (self.settings.output != Output::Off).then(|| {
-                let vocabulary = self.settings.vocabulary;
-                Values::F32(&self.probabilities[rows.start * vocabulary..rows.end * vocabulary])
-            }),
-        };
-        harvest.add_batch(&batch, threads).unwrap_or_else(|fault| panic!("{fault}"));
-    }
-
-    fn harvest(&self, batch: usize, threads: usize) -> Harvest {
-        let mut harvest = Harvest::new(self.settings.clone()).unwrap_or_else(|fault| panic!("{fault}"));
-        for start in (0..self.sequences()).step_by(batch) {
-            self.add(&mut harvest, start..(start + batch).min(self.sequences()), threads);
-        }
-        harvest
-    }
-}
-
-/// Every table, written out, by name.
-fn tables(harvest: &mut Harvest) -> Vec<(&'static str, String)> {
-    harvest.settle(1);
-    let (components, handles) = harvest.fired();
-    let (totals, cofiring) = (harvest.totals(), harvest.cofiring(&handles));
-    let (input, examples) = (harvest.input(&handles), harvest.examples(&handles));
-    let mut found = vec![
-        ("fired", format!("{components:?} {}", harvest.positions())),
-        ("firings", format!("{:?} {:?}", totals.firings, totals.histogram)),
-        ("sums", format!("{:?} {:?}", totals.importance, totals.activation)),
-        ("firing sums", format!("{:?} {:?}", totals.firing_importance, totals.firing_activation)),
-        ("cofiring", format!("{:?} {:?} {:?}", cofiring.starts, cofiring.others, cofiring.counts)),
-        ("input", format!("{:?} {:?} {:?}", input.starts, input.tokens, input.counts)),
-        ("occurrences", format!("{:?}", harvest.occurrences())),
-        ("examples", format!("{:?} {:?}", examples.components, examples.strongest)),
-        ("places", format!("{:?} {:?} {:?}", examples.sequences, examples.positions, examples.marks)),
-        ("windows", format!("{:?} {:?}", examples.starts, examples.tokens)),
-        ("window values", format!("{:?} {:?}", examples.importances, examples.activations)),
-    ];
-    if let Some(output) = harvest.output() {
-        let table = output.finish(&handles, &[]);
-        found.push(("output", format!("{:?} {:?} {:?}", table.starts, table.tokens, table.masses)));
-        found.push(("dropped", format!("{:?} {:?}", table.dropped, output.total_and_dropped())));
-        found.push(("token masses", format!("{:?}", output.token_masses())));
-    }
-    found
-}
-
-/// Both sides are equal, or the first part that differs is named.
-fn assert_same(left: &[(&'static str, String)], right: &[(&'static str, String)], what: &str) {
-    for ((name, left), (_, right)) in left.iter().zip(right) {
-        let at = left.bytes().zip(right.bytes()).position(|(left, right)| left != right);
-        assert!(left == right, "{what}: {name} differs at character {at:?}");
-    }
-}
 
 const OUTPUTS: [Output; 4] = [Output::Off, Output::Nucleus(4_000_000_000), Output::Nucleus(1), Output::Exact];
 
@@ -183,6 +55,41 @@ fn merging_is_exact_and_associative() {
         for mut harvest in [left, right, merged(empty, stream.harvest(4, 1))] {
             assert_same(&tables(&mut harvest), &expected, &format!("{output:?}"));
         }
+    }
+}
+
+#[test]
+fn counts_beyond_32_bits_are_exact() {
+    for (seed, doublings) in [(50, 20), (51, 33), (52, 45)] {
+        let samples_off = Settings { uniform: 0, strongest: 0, ..settings(&[9, 6], 12, OUTPUTS[1]) };
+        let stream = Stream::new(seed, samples_off, 9, 7).with_features(seed);
+        let (mut once, mut harvest) = (stream.harvest(9, 1), stream.harvest(4, 1));
+        for _ in 0..doublings {
+            let bytes = saved(&mut harvest);
+            let again = Harvest::load(&bytes[..], bytes.len() as u64);
+            harvest
+                .merge(again.unwrap_or_else(|fault| panic!("{fault}")))
+                .unwrap_or_else(|fault| panic!("{fault}"));
+        }
+        // A further batch, so that sums are added to from above 2^32 too.
+        stream.add(&mut harvest, 0..9, 2);
+        harvest.settle(1);
+        once.settle(1);
+        let times = (1_u64 << doublings) + 1;
+        let all = |counts: &[u64]| counts.iter().map(|count| count * times).collect::<Vec<_>>();
+        let (handles, theirs) = (once.fired().1, harvest.fired().1);
+        assert_eq!(harvest.positions(), once.positions() * times);
+        assert_eq!(harvest.occurrences(), all(once.occurrences()));
+        let (ours, totals) = (once.totals(), harvest.totals());
+        assert_eq!((totals.firings, totals.histogram), (all(&ours.firings), all(&ours.histogram)));
+        assert_eq!(harvest.cofiring(&theirs).counts, all(&once.cofiring(&handles).counts));
+        assert_eq!(harvest.input(&theirs).counts, all(&once.input(&handles).counts));
+        let masses = |harvest: &mut Harvest, wanted: &[u32]| {
+            harvest.output().map(|output| output.finish(wanted, &[]).masses).unwrap_or_default()
+        };
+        #[expect(clippy::cast_precision_loss, reason = "rounded once, as a sum is")]
+        let scaled: Vec<f64> = masses(&mut once, &handles).iter().map(|mass| mass * times as f64).collect();
+        assert_eq!(masses(&mut harvest, &theirs), scaled);
     }
 }
 
@@ -280,6 +187,32 @@ fn counts_are_those_by_hand() {
 }
 
 #[test]
+fn features_are_counted_in_the_place_of_tokens() {
+    let stream = Stream::new(40, settings(&[9], 12, Output::Off), 15, 6).with_features(41);
+    let mut harvest = stream.harvest(4, 2);
+    assert_same(&tables(&mut harvest), &tables(&mut stream.harvest(15, 1)), "another split");
+    let (components, handles) = harvest.fired();
+    let input = harvest.input(&handles);
+    let active = |position: usize, feature: usize| stream.features[position * 12 + feature] != 0;
+    for (index, &component) in components.iter().enumerate() {
+        let mut counts = [0; 12];
+        for position in 0..90 {
+            if stream.importances[0][position * 9 + component as usize] > 0.1 {
+                (0..12).for_each(|feature| counts[feature] += u64::from(active(position, feature)));
+            }
+        }
+        let mut found = [0; 12];
+        for at in input.starts[index]..input.starts[index + 1] {
+            found[input.tokens[at] as usize] = input.counts[at];
+        }
+        assert_eq!(found, counts, "component {component}");
+    }
+    let occurrences: Vec<u64> =
+        (0..12).map(|feature| (0..90).map(|position| u64::from(active(position, feature))).sum()).collect();
+    assert_eq!(harvest.occurrences(), occurrences);
+}
+
+#[test]
 fn wrong_values_are_named_and_change_nothing() {
     let stream = Stream::new(2, settings(&[5, 6], 20, Output::Exact), 4, 7);
     let mut harvest = stream.harvest(4, 1);
@@ -317,6 +250,7 @@ fn wrong_values_are_named_and_change_nothing() {
             tokens: &[3; 14],
             layers: vec![layer(&good[..70], &good[..70]), layer(second, activations)],
             probabilities: Some(Values::F32(output)),
+            features: None,
         };
         let fault = harvest.add_batch(&batch, 2).expect_err("it is wrong");
         assert!(fault.0.starts_with(&expected), "{fault}");

@@ -82,11 +82,13 @@ pub struct Firings {
 
 impl Firings {
     /// Both orders of what a scan of `rows` positions found.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "firings of a tile: 2^12 positions x 2^20 components fit"
-    )]
+    ///
+    /// # Panics
+    /// There are 2^32 of them: each of 2^20 components fires at each of 2^12 positions.
+    #[expect(clippy::cast_possible_truncation, reason = "checked: firings of a tile fit in 32 bits")]
     pub fn new(scan: &Scan, rows: usize, live: &mut Live) -> Self {
+        let found: usize = scan.firings.iter().map(Vec::len).sum();
+        assert!(u32::try_from(found).is_ok(), "{found} firings in {rows} positions are too many");
         number_newcomers(scan, live);
         let count = live.len();
         let mut starts = vec![0_u32; count + 1];
@@ -181,6 +183,50 @@ impl Tile<'_> {
     /// Token ids at the tile's positions.
     pub fn tokens(&self) -> &[u32] {
         &self.batch.tokens[self.rows.clone()]
+    }
+
+    /// What is counted as input at the tile's positions.
+    pub fn inputs(&self, vocabulary: usize) -> Inputs<'_> {
+        let Some(flags) = self.batch.features else { return Inputs::Tokens(self.tokens()) };
+        let (mut starts, mut features) = (vec![0], Vec::new());
+        for row in flags[self.rows.start * vocabulary..self.rows.end * vocabulary].chunks_exact(vocabulary) {
+            features.extend((0..).zip(row).filter(|(_, flag)| **flag != 0).map(|(feature, _)| feature));
+            starts.push(features.len());
+        }
+        Inputs::Features { starts, features }
+    }
+}
+
+/// The inputs at every position of a tile.
+pub enum Inputs<'a> {
+    /// One token.
+    Tokens(&'a [u32]),
+    /// Any number of features: those of a position lie between two of `starts`, ascending.
+    Features {
+        /// Where the features of each position start; one more than there are positions.
+        starts: Vec<usize>,
+        /// The features.
+        features: Vec<u32>,
+    },
+}
+
+impl Inputs<'_> {
+    /// All inputs of all positions.
+    pub fn all(&self) -> &[u32] {
+        match self {
+            Inputs::Tokens(tokens) => tokens,
+            Inputs::Features { features, .. } => features,
+        }
+    }
+
+    /// The inputs of a position; no two are equal.
+    #[inline(always)]
+    pub fn at(&self, position: u32) -> &[u32] {
+        let position = position as usize;
+        match self {
+            Inputs::Tokens(tokens) => &tokens[position..=position],
+            Inputs::Features { starts, features } => &features[starts[position]..starts[position + 1]],
+        }
     }
 }
 

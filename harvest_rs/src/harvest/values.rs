@@ -5,6 +5,9 @@ pub trait Format {
     /// The stored form.
     type Raw: Copy + Send + Sync;
 
+    /// Zero, as it is stored.
+    const ZERO: Self::Raw;
+
     /// The number itself; exact for every format.
     fn widen(raw: Self::Raw) -> f32;
 
@@ -33,6 +36,8 @@ pub struct Bf16;
 impl Format for F32 {
     type Raw = f32;
 
+    const ZERO: f32 = 0.0;
+
     #[inline(always)]
     fn widen(raw: f32) -> f32 {
         raw
@@ -47,6 +52,8 @@ impl Format for F32 {
 impl Format for Bf16 {
     type Raw = u16;
 
+    const ZERO: u16 = 0;
+
     #[inline(always)]
     fn widen(raw: u16) -> f32 {
         f32::from_bits(u32::from(raw) << 16)
@@ -60,6 +67,8 @@ impl Format for Bf16 {
 
 impl Format for F16 {
     type Raw = u16;
+
+    const ZERO: u16 = 0;
 
     #[inline(always)]
     fn widen(raw: u16) -> f32 {

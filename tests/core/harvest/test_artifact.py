@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,57 @@ def test_two_workers_write_the_same_bytes_as_one(engine: HarvestEngine, folder: 
     write_harvest(first, tmp_path / "merged", {"run": "s-1"})
     for path in folder.iterdir():
         assert (tmp_path / "merged" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_leading_token_is_the_first_of_the_ranking(folder: Path) -> None:
+    harvest = Harvest(folder)
+    for row in harvest.scan("components").collect().iter_rows(named=True):
+        for partner in ("input", "output"):
+            token, share = row[f"top_{partner}"], row[f"top_{partner}_share"]
+            if row["firings"] == 0:
+                assert token is None and share is None
+                continue
+            best = ranking(harvest, row["component"], partner, "log_likelihood_ratio", 1).top
+            assert best["token"].to_list() == [token]
+            assert best["other_given_this"].to_list() == [share]
+
+
+def test_tokens_have_texts(engine: HarvestEngine, folder: Path, tmp_path: Path) -> None:
+    assert Harvest(folder).tokens()["text"].to_list() == [str(token) for token in range(VOCABULARY)]
+    texts = [f" word{token}\n" for token in range(VOCABULARY)]
+    write_harvest(engine, tmp_path / "t", texts=texts)
+    assert Harvest(tmp_path / "t").tokens()["text"].to_list() == texts
+
+
+def test_examples_of_features_show_the_whole_input(tmp_path: Path) -> None:
+    draws = torch.Generator().manual_seed(2)
+    active = torch.rand(20, 1, VOCABULARY, generator=draws) < 0.1
+    values = torch.rand(20, 1, VOCABULARY, generator=draws)
+    whole = batch(3, 0, 20, 1, output=False)
+    engine = HarvestEngine(LAYERS, VOCABULARY, HarvestSettings(output_share=0, uniform_examples=4))
+    engine.add_batch(replace(whole, features=active))
+
+    def inputs(sequences: np.ndarray) -> list[dict[int, float]]:
+        return [
+            {int(feature): float(values[row, 0, feature]) for feature in active[row, 0].nonzero().flip(0)}
+            for row in sequences.tolist()
+        ]
+
+    write_harvest(engine, tmp_path / "f", inputs=inputs)
+    harvest = Harvest(tmp_path / "f")
+    examples = harvest.scan("examples").collect()
+    assert len(examples) > 40
+    for row in examples.iter_rows(named=True):
+        expected = active[row["sequence"], 0].nonzero().flatten()
+        assert row["features"] == expected.tolist()
+        assert row["feature_values"] == values[row["sequence"], 0, expected].tolist()
+    assert harvest.tokens()["occurrences"].to_list() == active.sum((0, 1)).tolist()
+    assert harvest.scan("components").collect()["top_output"].null_count() == 42
+
+
+def test_examples_of_tokens_have_no_features(folder: Path) -> None:
+    examples = Harvest(folder).scan("examples").collect()
+    assert examples["features"].null_count() == examples["feature_values"].null_count() == len(examples)
 
 
 def test_no_output_and_no_firing_can_be_written(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def part(batch: HarvestBatch, rows: slice) -> HarvestBatch:
         {name: values[rows] for name, values in batch.importances.items()},
         {name: values[rows] for name, values in batch.activations.items()},
         None if batch.probabilities is None else batch.probabilities[rows],
+        None if batch.features is None else batch.features[rows],
     )
 
 
@@ -127,6 +128,29 @@ def test_tables_are_those_of_the_oracle(seed, widths, vocabulary, shape, share, 
     for start in range(0, shape[0], batch_size):
         engine.add_batch(part(batch, slice(start, start + batch_size)))
     assert_equal(engine, oracle)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    features=st.integers(1, 70),
+    shape=st.tuples(st.integers(1, 30), st.integers(1, 3)),
+    rate=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    batch_size=st.integers(1, 30),
+)
+def test_active_features_are_counted_in_the_place_of_tokens(seed, features, shape, rate, batch_size):
+    layers = [("mlp_in", 13), ("mlp_out", 6)]
+    chosen = HarvestSettings(context=2, uniform_examples=3, strongest_examples=2, output_share=0, seed=seed)
+    batch = stream(seed, layers, features, shape, 0.5, False)
+    draws = torch.Generator().manual_seed(seed)
+    active = torch.rand(*shape, features, generator=draws) < rate
+    batch = changed(batch, features=active)
+    engine, oracle = HarvestEngine(layers, features, chosen), ReferenceHarvest(layers, features, chosen)
+    oracle.add_batch(batch)
+    for start in range(0, shape[0], batch_size):
+        engine.add_batch(part(batch, slice(start, start + batch_size)))
+    assert_equal(engine, oracle)
+    assert engine.tokens().occurrences.sum() == active.sum()
 
 
 LAYERS = [("a", 30), ("b", 7)]
@@ -225,6 +249,7 @@ def test_what_is_wrong_with_a_batch_is_named() -> None:
         (changed(good, sequences=good.sequences[1:]), r"sequences have shape \(3,\), expected \(4,\)"),
         (changed(good, probabilities=None), "the batch has no probabilities"),
         (changed(good, probabilities=tokens), "output probabilities have shape"),
+        (changed(good, features=tokens > 3), r"features have shape \(4, 15\), expected \(4, 15, 50\)"),
     ]
     for batch, message in cases:
         with pytest.raises(SpdError, match=message):

@@ -19,7 +19,7 @@ from core.runs.catalogue import (
     unreadable_runs,
 )
 from core.runs.directory import RunDirectory
-from core.runs.lock import RunLock
+from core.runs.lock import ProcessLock, RunLock
 from core.runs.manifest import new_manifest
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -117,6 +117,16 @@ def test_delete_refuses_a_locked_run(root: Path) -> None:
     run = RunDirectory(root / "runs" / "s-aa000001")
     with RunLock(run), pytest.raises(UsageError, match=str(os.getpid())):
         delete_run(root, "s-aa000001")
+
+
+def test_delete_refuses_a_run_that_is_harvested(root: Path) -> None:
+    run = RunDirectory(root / "runs" / "s-aa000001")
+    work = run.harvest_lock("h-20260101-000000")
+    work.parent.mkdir(parents=True)
+    with ProcessLock(work, "the harvest"), pytest.raises(UsageError, match=rf"harvested.*{os.getpid()}"):
+        delete_run(root, "s-aa000001")
+    delete_run(root, "s-aa000001")
+    assert not run.path.exists()
 
 
 def test_newest_unfinished_run_of_the_same_settings_is_resumed(root: Path) -> None:

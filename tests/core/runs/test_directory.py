@@ -69,3 +69,17 @@ def test_every_path_is_inside_the_run(tmp_path: Path) -> None:
     ]
     assert all(path.is_relative_to(run.path) for path in paths)
     assert len(set(paths)) == len(paths)
+
+
+def test_harvests_are_told_apart_by_how_far_they_are(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    assert (run.harvest_names(), run.unfinished_harvests(), run.has("harvest")) == ([], [], False)
+    for name in ("h-20260102-000000", "h-20260101-000000", "h-20260103-000000"):
+        run.harvest(name).mkdir(parents=True)
+    run.harvest_work("h-20260104-000000").mkdir()
+    (run.harvests / ".h-20260105-000000.1a2b3c4d.tmp").mkdir()
+    for name in ("h-20260102-000000", "h-20260101-000000"):
+        (run.harvest(name) / "manifest.json").touch()
+    assert run.harvest_names() == ["h-20260101-000000", "h-20260102-000000"]
+    assert run.unfinished_harvests() == ["h-20260104-000000"]
+    assert (run.has("harvest"), run.has("attributions")) == (True, False)

@@ -1,0 +1,253 @@
+"""A harvest from a run to a finished artifact, in order.
+
+    plan     what is read, in which batches, shared out to how many shards; written once
+    count    each shard by a worker: the model's forward pass and the engine overlapped, saved now and then
+    merge    the shards' states into one
+    write    `<run>/harvest/h-<time>/`, which appears whole; the work folder goes
+
+Killed at any moment, a harvest goes on with what was saved. The tables are the same, byte for byte, for any
+number of workers and however often the work was broken off, as long as batch size, device, precision and
+threads per worker are: floating-point products depend on these in the last bits. All of them stand in the
+plan, and a resumed harvest keeps them. Two harvests begun anew on different numbers of workers share a
+machine's threads differently: set OMP_NUM_THREADS to have the same.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from core.components.component_model import ComponentModel
+from core.devices import resolve_device, thread_count
+from core.errors import Interrupted, SpdError
+from core.harvest.forward import Forward
+from core.harvest.inputs import HarvestInputs
+from core.harvest.kernel import HarvestEngine
+from core.harvest.plan import HarvestPlan
+from core.harvest.preparing import (
+    HarvestRequest,
+    begin,
+    check_request,
+    count_workers,
+    find_plan,
+    new_plan,
+    open_at_checkpoint,
+)
+from core.harvest.progress import HarvestProgress
+from core.harvest.shards import ShardStates, Watch, count_shard
+from core.harvest.summary import summarise_counts
+from core.harvest.workers import count_with_workers
+from core.harvest.writing import write_harvest
+from core.runs.lock import ProcessLock
+from core.runs.manifest import installed_versions
+from core.runs.observer import Observer
+from core.runs.stopping import StopSignal
+
+_GO_ON = "Go on with --resume."
+
+
+@dataclass(frozen=True)
+class HarvestResult:
+    """A finished harvest."""
+
+    folder: Path
+    summary: dict[str, Any]
+    """`folder`, `run_id`, `positions`, `seconds`, `positions_per_second` (of this session; None if nothing
+    was left to count) and everything of `summarise_counts`."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A harvest under way."""
+
+    request: HarvestRequest
+    plan: HarvestPlan
+    model: ComponentModel | None
+    """None where workers have models of their own."""
+    inputs: HarvestInputs
+    workers: int
+    observer: Observer
+    progress: HarvestProgress
+
+    @property
+    def folder(self) -> Path:
+        return self.request.run.harvest_work(self.plan.name)
+
+    @property
+    def states(self) -> list[ShardStates]:
+        return [ShardStates(self.folder, shard) for shard in range(self.plan.shards)]
+
+    def unfinished(self) -> list[int]:
+        """Shards that are not counted to their end."""
+        return [s.shard for s in self.states if s.batches() < len(self.plan.batches_of(s.shard))]
+
+
+def harvest_run(request: HarvestRequest, observer: Observer) -> HarvestResult:
+    """Harvest a run at its newest checkpoint, or go on with a harvest that was broken off.
+
+    Raises:
+        UsageError: what is asked for cannot be done; nothing is left on disk.
+        Interrupted: the user asked to stop; everything up to there is saved.
+        SpdError: a worker died, values are no importances, a file cannot be written, another process works
+            on the same harvest; what was saved is kept.
+    """
+    began = monotonic()
+    check_request(request)
+    work = _prepare(request, observer)
+    run, plan = request.run, work.plan
+    lock = ProcessLock(run.harvest_lock(plan.name), f"the harvest {plan.name} of {run.run_id}")
+    with lock, StopSignal() as stop:
+        engine = _counted(work, lambda: stop.requested)
+        seconds, rate = monotonic() - began, work.progress.rate()
+        observer.progress("writing", 0, 1)
+        counts = summarise_counts(engine)
+        details = _details(work, seconds, rate)
+        _write(work, engine, details)
+        observer.progress("writing", 1, 1)
+        # The artifact is whole: what cannot be removed is only in the way.
+        shutil.rmtree(work.folder, ignore_errors=True)
+    summary = {
+        "folder": str(run.harvest(plan.name)),
+        "run_id": run.run_id,
+        "positions": plan.positions,
+        "seconds": monotonic() - began,
+        "positions_per_second": rate,
+        **counts,
+    }
+    return HarvestResult(run.harvest(plan.name), summary)
+
+
+def _prepare(request: HarvestRequest, observer: Observer) -> _Work:
+    """Plan, model and inputs; of a new harvest also the work folder."""
+    run = request.run
+    if request.resume:
+        plan = find_plan(request)
+        workers = request.workers or plan.shards
+        device = "cpu" if workers > 1 else (plan.device if request.device == "auto" else request.device)
+        model, inputs = open_at_checkpoint(plan, run, request.root, device, observer)
+        observer.message(f"going on with the harvest {plan.name} of {run.run_id}")
+    else:
+        _tell_unfinished(request, observer)
+        workers = count_workers(request)
+        plan, model, inputs = new_plan(request, observer)
+        plan = begin(plan, run)
+        observer.message(f"harvest {plan.name} of {run.run_id}, step {plan.checkpoint_step}")
+    _tell_passes(plan, inputs, observer)
+    progress = HarvestProgress(plan, observer)
+    return _Work(request, plan, model if workers == 1 else None, inputs, workers, observer, progress)
+
+
+def _tell_unfinished(request: HarvestRequest, observer: Observer) -> None:
+    unfinished = request.run.unfinished_harvests()
+    if unfinished:
+        observer.message(
+            f"the harvest {unfinished[-1]} of {request.run.run_id} is unfinished: --resume goes on with it, "
+            f"{request.run.harvest_work(unfinished[-1])} can be removed"
+        )
+
+
+def _tell_passes(plan: HarvestPlan, inputs: HarvestInputs, observer: Observer) -> None:
+    if inputs.epoch is not None and plan.sequences > inputs.epoch:
+        observer.message(
+            f"the text has {inputs.epoch * plan.length:,} tokens: {plan.positions:,} positions read it "
+            f"{plan.sequences / inputs.epoch:.2f} times"
+        )
+
+
+def _counted(work: _Work, stopping: Callable[[], bool]) -> HarvestEngine:
+    """Count whatever is left, and merge; a state that turns out damaged is counted again."""
+    plan, progress = work.plan, work.progress
+    progress.start({s.shard: plan.positions_of(s.shard, s.batches()) for s in work.states})
+    watch = Watch(progress.counted, work.observer.message, stopping)
+    while True:
+        shards = work.unfinished()
+        if shards and not _count(work, shards, watch):
+            raise Interrupted(
+                f"stopped after {progress.positions:,} of {plan.positions:,} positions; "
+                "everything up to there is saved.",
+                _GO_ON,
+            )
+        merged = _merged(work, watch)
+        if merged is not None:
+            return merged
+
+
+def _count(work: _Work, shards: list[int], watch: Watch) -> bool:
+    plan, request = work.plan, work.request
+    if work.model is None:
+        devices = _devices(plan, request.device, work.workers)
+        return count_with_workers(plan, request.run, request.root, shards, devices, watch)
+    device = resolve_device(plan.device if request.device == "auto" else request.device)
+    with thread_count(plan.threads):
+        forward = Forward(work.model, work.inputs, device, plan.precision, plan.settings.output_share > 0)
+        return all(count_shard(plan, shard, work.folder, forward, watch) for shard in shards)
+
+
+def _devices(plan: HarvestPlan, asked: str, workers: int) -> list[str]:
+    """The device of each worker: GPUs in turn, unless one was named."""
+    if plan.device == "cpu" or ":" in asked:
+        return [plan.device if plan.device == "cpu" else asked] * workers
+    return [f"cuda:{worker % torch.cuda.device_count()}" for worker in range(workers)]
+
+
+def _merged(work: _Work, watch: Watch) -> HarvestEngine | None:
+    """The sum of all shards; None if one of their states was damaged and must be counted again."""
+    total: HarvestEngine | None = None
+    for done, states in enumerate(work.states):
+        if watch.stopping():
+            raise Interrupted("stopped before the shards were merged; all of them are saved.", _GO_ON)
+        if work.plan.shards > 1:
+            work.observer.progress("merging", done, work.plan.shards)
+        found = states.load(watch.tell)
+        if found is None or found[1] < len(work.plan.batches_of(states.shard)):
+            return None
+        if total is None:
+            total = found[0]
+        else:
+            total.merge(found[0])
+    assert total is not None and total.positions == work.plan.positions, "every batch is counted once"
+    return total
+
+
+def _write(work: _Work, engine: HarvestEngine, details: dict[str, Any]) -> None:
+    try:
+        write_harvest(
+            engine,
+            work.request.run.harvest(work.plan.name),
+            details,
+            texts=work.inputs.texts,
+            inputs=work.inputs.features_of if work.plan.kind == "features" else None,
+        )
+    except SpdError as error:
+        raise SpdError(error.message, f"{error.remedy or ''} Then go on with --resume.".strip()) from error
+
+
+def _details(work: _Work, seconds: float, rate: float | None) -> dict[str, Any]:
+    plan, inputs = work.plan, work.inputs
+    passes = None if inputs.epoch is None else round(plan.sequences / inputs.epoch, 4)
+    return {
+        "run_id": plan.run_id,
+        "checkpoint_step": plan.checkpoint_step,
+        "target": plan.target_digest,
+        "kind": plan.kind,
+        "precision": plan.precision,
+        "device": plan.device,
+        "batch_size": plan.batch_size,
+        "shards": plan.shards,
+        "threads": plan.threads,
+        "seconds": round(seconds, 3),
+        "positions_per_second": rate,
+        "command": list(plan.command),
+        "created": plan.created.isoformat(),
+        "versions": installed_versions(),
+        "data": {
+            "stream": inputs.stream,
+            "sequences": plan.sequences,
+            "window": plan.length,
+            "passes": passes,
+        },
+    }

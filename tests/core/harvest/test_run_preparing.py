@@ -1,0 +1,130 @@
+"""What a harvest is made of before anything is counted: sizes, workers, devices, names."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import torch
+
+import core.harvest.preparing as preparing
+from core.errors import SpdError, UsageError
+from core.harvest.plan import HarvestPlan, read_plan
+from core.harvest.preparing import CHUNK_BYTES, begin, count_workers, find_plan, new_plan
+from core.harvest.run import _devices
+from core.runs.directory import RunDirectory
+
+MakeRequest = Callable[..., Any]
+
+
+@pytest.fixture
+def planned(text_run: RunDirectory, request_of: MakeRequest, hearer: Any) -> Callable[..., HarvestPlan]:
+    return lambda **changes: new_plan(request_of(text_run, **changes), hearer())[0]
+
+
+@pytest.mark.parametrize(
+    ("length", "components", "vocabulary"),
+    [(64, 3280, 4096), (512, 38_912, 50_277), (1, 40, 0), (1024, 2**20, 2**20)],
+)
+def test_a_batch_fits_into_memory(length: int, components: int, vocabulary: int) -> None:
+    size = preparing._batch_size(length, components, vocabulary)
+    assert size >= 1
+    taken = size * length * (8 * components + 4 * vocabulary)
+    assert taken <= CHUNK_BYTES or size == 1
+    assert size * length <= max(length, preparing.CHUNK_POSITIONS)
+
+
+def test_sizes_that_nobody_gave(planned: Callable[..., HarvestPlan]) -> None:
+    plan = planned()
+    assert plan.positions == 1_000_008
+    assert (plan.shards, plan.threads, plan.batch_size, plan.device) == (1, 1, 341, "cpu")
+    assert plan.checkpoint_step == 10
+
+
+def test_whole_sequences_are_counted(planned: Callable[..., HarvestPlan]) -> None:
+    assert planned(positions=13).sequences == 2
+    assert planned(batches=3, batch_size=5).sequences == 15
+
+
+def test_small_work_is_shared_all_the_same(planned: Callable[..., HarvestPlan]) -> None:
+    plan = planned(positions=1200, workers=5)
+    assert (plan.shards, plan.batches) == (5, 5)
+    assert planned(positions=24, workers=5).shards == 2
+
+
+def test_no_output_is_counted_of_features(
+    toy_run: RunDirectory, request_of: MakeRequest, hearer: Any
+) -> None:
+    plan, _, inputs = new_plan(request_of(toy_run, output_share=0.5), hearer())
+    assert (plan.settings.output_share, plan.kind, inputs.kind) == (0.0, "features", "features")
+    assert (plan.positions, plan.length, plan.vocabulary) == (100_000, 1, 5)
+
+
+def test_two_harvests_of_one_second_have_two_names(
+    planned: Callable[..., HarvestPlan], text_run: RunDirectory
+) -> None:
+    plan = planned(positions=12).model_copy(
+        update={"created": datetime(2026, 1, 1, 0, 0, 59, 500_000, tzinfo=UTC)}
+    )
+    text_run.harvest("h-20260101-000059").mkdir(parents=True)
+    names = [begin(plan, text_run).name for _ in range(2)]
+    assert names == ["h-20260101-000100", "h-20260101-000101"]
+    assert read_plan(text_run.harvest_work(names[1])).name == names[1]
+    assert text_run.unfinished_harvests() == names
+
+
+def test_a_plan_that_cannot_be_written_leaves_no_folder(
+    planned: Callable[..., HarvestPlan], text_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(positions=12)
+
+    def full(self: HarvestPlan, work: Any) -> None:
+        raise SpdError("the disk is full.")
+
+    monkeypatch.setattr(HarvestPlan, "write", full)
+    with pytest.raises(SpdError, match="full"):
+        begin(plan, text_run)
+    assert text_run.unfinished_harvests() == []
+
+
+def test_a_harvest_of_another_machine_needs_its_device(
+    planned: Callable[..., HarvestPlan],
+    text_run: RunDirectory,
+    request_of: MakeRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin(planned(positions=12).model_copy(update={"device": "cuda"}), text_run)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="device is cpu here and cuda there"):
+        find_plan(request_of(text_run, resume=True))
+    with pytest.raises(UsageError, match="finds no CUDA device"):
+        find_plan(request_of(text_run, resume=True, device="auto"))
+
+
+def test_a_target_that_changed_is_refused(
+    planned: Callable[..., HarvestPlan],
+    text_run: RunDirectory,
+    request_of: MakeRequest,
+    harvest_of: Callable[..., Any],
+) -> None:
+    begin(planned(positions=12).model_copy(update={"target_digest": "another"}), text_run)
+    with pytest.raises(UsageError, match="was begun with another"):
+        harvest_of(text_run, resume=True)
+
+
+def test_workers_take_the_gpus_in_turn(
+    text_run: RunDirectory,
+    request_of: MakeRequest,
+    planned: Callable[..., HarvestPlan],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = planned(positions=12)
+    there = here.model_copy(update={"device": "cuda"})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert count_workers(request_of(text_run, device="cpu")) == 1
+    assert count_workers(request_of(text_run, device="cuda")) == 2
+    assert count_workers(request_of(text_run, device="cuda:1")) == 1
+    assert _devices(here, "cpu", 2) == ["cpu", "cpu"]
+    assert _devices(there, "cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert _devices(there, "cuda:1", 2) == ["cuda:1", "cuda:1"]
