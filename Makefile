@@ -18,6 +18,8 @@ endif
 # The build finds cargo even when only rustup's folder holds it.
 export PATH := $(if $(CARGO),$(dir $(CARGO)):)$(PATH)
 
+# One process a test where nextest is installed, else cargo's own runner.
+RUST_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run --status-level fail || echo cargo test --quiet)
 RUST := Cargo.toml Cargo.lock harvest_rs/Cargo.toml $(wildcard harvest_rs/src/*.rs harvest_rs/src/*/*.rs)
 
 .PHONY: help demo test check format bench smollm2 build dev requirements clean
@@ -39,7 +41,7 @@ check: dev ## formatting, lint, types, import contracts, Rust lint and tests
 	$(BIN)/lint-imports
 	cargo fmt --check
 	cargo clippy --quiet --all-targets -- -D warnings
-	cargo test --quiet --no-default-features
+	$(RUST_TEST) --no-default-features
 
 format: dev ## rewrite Python and Rust sources in the project's format
 	$(BIN)/ruff check --fix-only --quiet .

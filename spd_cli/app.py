@@ -1,5 +1,6 @@
 """The `spd` command: its subcommands, and how every error becomes a message and an exit code."""
 
+import io
 import os
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import typer
 
 from core.errors import Interrupted, SpdError
 from spd_cli import ranks, report
-from spd_cli.commands import decompose, pretrain, runs
+from spd_cli.commands import decompose, demo, harvest, pretrain, runs, tui
 
 app = typer.Typer(
     name="spd",
@@ -25,7 +26,10 @@ app = typer.Typer(
 )
 app.command("decompose")(decompose.decompose)
 app.command("pretrain")(pretrain.pretrain)
+app.command("harvest")(harvest.harvest)
 app.add_typer(runs.app, name="runs")
+app.command("tui")(tui.tui)
+app.command("demo")(demo.demo)
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,6 +83,9 @@ def main() -> None:
     # Read by OpenMP when torch is first imported. By default its idle threads spin, which on a shared
     # machine takes the core from whoever has work: a step of 3 ms then takes 100.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Tokens and bars have characters that not every locale knows; their numbers are better than a crash.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

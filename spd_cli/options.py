@@ -1,5 +1,6 @@
 """Options that more than one command has, declared once."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -55,3 +56,8 @@ ListOption = Annotated[bool, typer.Option("--list", help="List the recipes with 
 PrintOption = Annotated[
     bool, typer.Option("--print-settings", help="Print the whole settings as YAML, and stop.")
 ]
+
+
+def command(*words: str, out: Path | None) -> str:
+    """A command to tell the user, for the same folder of runs."""
+    return shlex.join([*words, *([] if out is None else ["--out", str(out)])])

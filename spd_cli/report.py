@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import monotonic
 from types import TracebackType
@@ -15,6 +16,7 @@ from core.errors import SpdError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 REDRAW_SECONDS = 0.25
 """Time between two redraws of the progress bar: smooth to the eye, little over a slow line."""
@@ -22,11 +24,15 @@ REDRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
 """Longest silence between plain progress lines at the start of a phase."""
 
+UNITS: Mapping[str, str | None] = {"harvest": None, "merging": None, "writing": None}
+"""What phases count that do not count steps; None where their notes say the rate, or it says nothing."""
+
 
 class Pace:
     """Rate and remaining time of one phase, over about the last half minute."""
 
-    def __init__(self, done: int, total: int, now: float) -> None:
+    def __init__(self, done: int, total: int, now: float, unit: str | None = "step") -> None:
+        self.unit = unit
         self.total = total
         self.began = now
         self._samples: deque[tuple[float, int]] = deque([(now, done)])
@@ -40,7 +46,7 @@ class Pace:
 
     @property
     def rate(self) -> float | None:
-        """Steps a second; None before anything can be said."""
+        """Of what is counted, a second; None before anything can be said."""
         (first, before), (last, after) = self._samples[0], self._samples[-1]
         return (after - before) / (last - first) if last > first and after > before else None
 
@@ -48,9 +54,12 @@ class Pace:
         """Rate and remaining time, for people."""
         if self.rate is None:
             return ""
-        unit = f"{self.rate:.1f} steps/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/step"
         left = self.total - done
-        return f"{unit}, {duration(left / self.rate)} left" if left > 0 else unit
+        remaining = f"{duration(left / self.rate)} left" if left > 0 else ""
+        if self.unit is None:
+            return remaining
+        unit = f"{self.rate:.1f} {self.unit}s/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/{self.unit}"
+        return f"{unit}, {remaining}" if remaining else unit
 
 
 class Report:
@@ -95,7 +104,8 @@ class Report:
         if fresh:
             # The first call comes after the first step of the phase (or of the rest of a resumed one),
             # whose time is unknown, so it counts as the start.
-            self._phase, self._pace, self._percent = phase, Pace(done, total, now), 0
+            unit = UNITS.get(phase, "step")
+            self._phase, self._pace, self._percent = phase, Pace(done, total, now, unit), 0
         self._pace.add(done, now)
         if self.live:
             self._draw(phase, done, total, note, now, fresh)
@@ -151,22 +161,59 @@ def result_json(value: Any) -> None:
     result(to_json(json.loads(json.dumps(value, default=str)), indent=2))
 
 
-def result_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """A table on stdout; numbers to the right, an empty cell for None. Never cut off when piped."""
+def result_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    title: str | None = None,
+    dispensable: Sequence[str] = (),
+) -> None:
+    """A table on stdout; numbers to the right, an empty cell for None. Never cut off when piped.
+
+    On a terminal that is too narrow the `dispensable` columns are left out, one after the other, until the
+    table fits. The first column, by which rows are named, is never broken.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     if title:
         result(title)
+    console = _stdout_console()
+    numeric = {
+        name: all(isinstance(row[place], int | float | None) for row in rows)
+        for place, name in enumerate(columns)
+    }
+    cells = {name: [_cell(row[place]) for row in rows] for place, name in enumerate(columns)}
+    for name in dispensable:
+        if _table_width(cells) <= console.width:
+            break
+        del cells[name]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+    for place, name in enumerate(cells):
+        justify = "right" if numeric[name] else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold", no_wrap=place == 0)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*map(Text, row))
     with _stdout():
-        _stdout_console().print(table)
+        console.print(table)
+
+
+def _table_width(cells: Mapping[str, Sequence[str]]) -> int:
+    from rich.cells import cell_len
+
+    return sum(3 + max(map(cell_len, (name, *column))) for name, column in cells.items())
+
+
+def result_lines(lines: Callable[[int], Iterable["Text"]]) -> None:
+    """Lines made for a width in cells, on stdout: the terminal's; elsewhere $COLUMNS or 80, and no colour."""
+    from rich.console import Console
+
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns
+    console = Console(width=width) if terminal else Console(width=width, color_system=None)
+    with _stdout():
+        for line in lines(width):
+            console.print(line, soft_wrap=True, highlight=False)
 
 
 def talk(text: str) -> None:

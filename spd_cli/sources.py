@@ -10,6 +10,7 @@ from core.errors import UsageError, nearest_names
 
 if TYPE_CHECKING:
     from core.decomposition.settings import DecompositionSettings
+    from core.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ def find_source(name: str, changes: list[str], root: Path) -> Source:
     raise UsageError(
         f"{name!r} is neither a recipe nor a settings file nor a run.", nearest_names(name, recipes)
     )
+
+
+def run_reference(run: "RunDirectory", root: Path) -> str:
+    """What names a run in a command: its id, or its path where it does not lie under `root`."""
+    from core.runs.directory import runs_folder
+
+    return run.run_id if run.path.parent == runs_folder(root) else str(run.path)
 
 
 def command_to_resume(source: Source, root: Path, flags: Mapping[str, object]) -> str | None:

@@ -6,6 +6,7 @@ position need no state: both are functions of the seed and the step. A checkpoin
 whole or not at all.
 """
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from core.components.component_model import ComponentModel
 from core.components.subcomponents import TiedSubcomponents
 from core.errors import UsageError
 from core.runs.directory import RunDirectory
-from core.runs.files import new_folder
+from core.runs.files import new_file, new_folder
 
 SCHEMA_VERSION = 1
 COMPONENTS = "components.safetensors"
@@ -83,6 +84,23 @@ def save_checkpoint(
     for old in run.checkpoint_steps()[:-keep]:
         shutil.rmtree(run.checkpoint(old), ignore_errors=True)  # what stays is only in the way
     return final
+
+
+def keep_components(checkpoint: Path, folder: Path) -> None:
+    """Keep the learnt tensors of a checkpoint in `folder` too, which training that goes on does not remove.
+
+    Raises:
+        UsageError: the checkpoint is not there any more.
+        SpdError: they cannot be written.
+    """
+    source, kept = checkpoint / COMPONENTS, folder / COMPONENTS
+    try:
+        os.link(source, kept)  # a checkpoint is never written again, so one file can serve both
+    except FileNotFoundError as error:
+        raise UsageError(f"the checkpoint {checkpoint} is gone.", "Try again with the newest one.") from error
+    except OSError:  # file systems without hard links
+        with new_file(kept) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def read_components(folder: Path) -> tuple[dict[str, Tensor], int]:

@@ -58,7 +58,7 @@ class Harvest:
     """A finished harvest, opened lazily: nothing but the manifest is read before it is asked for.
 
     Raises:
-        UsageError: there is no harvest in `folder`, or it has another schema version.
+        UsageError: there is no harvest in `folder`, its manifest is damaged or of another schema version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,9 +73,14 @@ class Harvest:
                 f"this program reads version {SCHEMA_VERSION}.",
                 "Harvest again, or use the version of spd that made it.",
             )
-        self.layers: tuple[tuple[str, int], ...] = tuple(
-            (str(name), int(width)) for name, width in self.manifest["layers"]
-        )
+        try:
+            layers = [(str(name), int(width)) for name, width in self.manifest["layers"]]
+            self._positions = int(self.manifest["positions"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{folder / 'manifest.json'} is damaged: {type(error).__name__} {error}.", "Harvest again."
+            ) from error
+        self.layers: tuple[tuple[str, int], ...] = tuple(layers)
         self._scans: dict[str, pl.LazyFrame] = {}
         self._tokens: pl.DataFrame | None = None
         self._firings: pl.Series | None = None
@@ -84,7 +89,7 @@ class Harvest:
     @property
     def positions(self) -> int:
         """Token positions that were counted."""
-        return int(self.manifest["positions"])
+        return self._positions
 
     def scan(self, table: str) -> "pl.LazyFrame":
         """One of `TABLES`, lazily.

@@ -19,7 +19,7 @@ class HarvestEntry:
     """Name of its folder."""
     folder: Path
     created: datetime | None
-    """When it was finished; None where its manifest does not say."""
+    """When it was begun; None where its manifest does not say."""
     positions: int
     """Token positions (of toys: samples) that were counted."""
     components: int

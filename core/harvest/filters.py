@@ -212,7 +212,7 @@ def _with_field(query: Query, name: str, value: str, columns: Sequence[str]) -> 
         return _with_sort(query, text, columns)
     if name == "limit":
         limit = _number(name, text)
-        if limit < 0 or limit != int(limit):
+        if limit < 0 or not limit.is_integer():
             raise UsageError(f"limit:{text} is not a number of rows.")
         return replace(query, limit=int(limit))
     column = _column(name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -34,7 +35,6 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -174,11 +174,11 @@ class HarvestEngine:
         layers, vocabulary, threshold, context, uniform, strongest, share, seed = engine._harvest.settings()
         engine.layers, engine.vocabulary, engine._handles = tuple(layers), vocabulary, None
         engine.settings = HarvestSettings(
-            threshold=threshold,
+            threshold=_shortest(lambda number: np.float32(number) == np.float32(threshold), threshold),
             context=context,
             uniform_examples=uniform,
             strongest_examples=strongest,
-            output_share=round(share / 2**32, 9),
+            output_share=_shortest(lambda number: output_units(number) == share, share / 2**32),
             seed=seed,
         )
         return engine
@@ -242,6 +242,12 @@ class HarvestEngine:
 def output_units(share: float) -> int:
     """A share of output mass in the engine's units of 2^-32, rounded up to at least one if it is not zero."""
     return 0 if share == 0 else max(1, round(share * 2**32))
+
+
+def _shortest(fits: Callable[[float], bool], number: float) -> float:
+    """The number with the fewest digits that fits: what a person gave before the engine rounded it."""
+    candidates = (float(f"{number:.{digits}g}") for digits in range(1, 18))
+    return next((candidate for candidate in candidates if fits(candidate)), number)
 
 
 def _values(tensor: Tensor) -> "tuple[str, NDArray[np.float32 | np.uint16]]":

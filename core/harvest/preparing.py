@@ -1,5 +1,6 @@
 """What stands before a harvest: the plan, new or found again, and the model and inputs it names."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import get_args
 import torch
 
 from core.components.component_model import ComponentModel
+from core.decomposition.checkpoint import COMPONENTS, keep_components
 from core.decomposition.opening import largest_product, open_run, read_settings
 from core.devices import Precision, choose_threads, resolve_device, resolve_precision
 from core.errors import SpdError, UsageError
@@ -29,6 +31,9 @@ CHUNK_BYTES = 512 * 2**20
 
 CHUNK_POSITIONS = 4096
 """Positions of a batch beyond which nothing gets faster."""
+
+WORKERS_PER_CORE = 8
+"""A process takes some hundred megabytes: many more of them than cores only fill the memory."""
 
 SAVE_SECONDS = 60.0
 
@@ -66,8 +71,8 @@ def check_request(request: HarvestRequest) -> None:
     """Refuse what can be refused before anything is loaded.
 
     Raises:
-        UsageError: a number below one, two sizes at once, an unknown device or precision, a run without a
-            checkpoint or whose folder cannot be written.
+        UsageError: a number below one, more workers than can be of use, two sizes at once, an unknown device
+            or precision, a run without a checkpoint or whose folder cannot be written.
     """
     resolve_device(request.device)
     if request.precision not in (None, *get_args(Precision), "auto"):
@@ -76,11 +81,16 @@ def check_request(request: HarvestRequest) -> None:
         value = getattr(request, name)
         if value is not None and value < 1:
             raise UsageError(f"{name} = {value} is not possible.", f"Use {name} of at least 1.")
+    if request.workers is not None and request.workers > most_workers():
+        raise UsageError(
+            f"workers = {request.workers} is too many for the {_cores()} cores here.",
+            f"Use at most {most_workers()}.",
+        )
     if request.positions is not None and request.batches is not None:
         raise UsageError(
             f"{request.positions} positions and {request.batches} batches were asked for.", "Give one."
         )
-    if not request.run.checkpoint_steps():
+    if not request.resume and not request.run.checkpoint_steps():
         raise UsageError(
             f"run {request.run.run_id} has no checkpoint yet, so there is nothing to harvest.",
             "Let it run longer, or resume it.",
@@ -96,11 +106,20 @@ def count_workers(request: HarvestRequest) -> int:
     return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
 
 
+def most_workers() -> int:
+    """How many processes may count on this machine."""
+    return WORKERS_PER_CORE * max(_cores(), torch.cuda.device_count())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def find_plan(request: HarvestRequest) -> HarvestPlan:
     """The newest unfinished plan of the run, if it is what is asked for.
 
     Raises:
-        UsageError: there is none, it was begun otherwise, or its checkpoint is gone.
+        UsageError: there is none, it was begun otherwise, or the checkpoint it kept is gone.
     """
     run = request.run
     names = []
@@ -129,10 +148,10 @@ def find_plan(request: HarvestRequest) -> HarvestPlan:
     }
     check_same(plan, wanted)
     resolve_device(plan.device)  # it may have been begun on another machine
-    if plan.checkpoint_step not in run.checkpoint_steps():
+    if not (run.harvest_work(plan.name) / COMPONENTS).is_file():
         raise UsageError(
-            f"the unfinished harvest {plan.name} reads step {plan.checkpoint_step} of {run.run_id}, "
-            "whose checkpoint is gone.",
+            f"the unfinished harvest {plan.name} of {run.run_id} has lost {COMPONENTS}, "
+            f"which it kept of the checkpoint of step {plan.checkpoint_step}.",
             f"Remove {run.harvest_work(plan.name)} and leave --resume out to begin another.",
         )
     return plan
@@ -144,9 +163,8 @@ def new_plan(
     """A plan for what is asked for, and its model (on the CPU if workers share the work) and inputs."""
     run, workers = request.run, count_workers(request)
     device = resolve_device(request.device)
-    step = run.checkpoint_steps()[-1]
     at = device if workers == 1 else torch.device("cpu")
-    model, target, inputs = _open(run, request.root, at, step, observer)
+    step, (model, target, inputs) = _open_newest(run, request.root, at, observer)
     settings = request.settings
     if inputs.kind == "features":
         settings = settings.model_copy(update={"output_share": 0.0})
@@ -192,7 +210,10 @@ def new_plan(
 def begin(plan: HarvestPlan, run: RunDirectory) -> HarvestPlan:
     """Give the plan a name and a work folder of its own, and write it there.
 
+    The folder keeps the checkpoint too: training that goes on meanwhile removes its older ones.
+
     Raises:
+        UsageError: the checkpoint is gone already.
         SpdError: the folder cannot be made.
     """
     second = int(plan.created.timestamp())
@@ -210,9 +231,10 @@ def begin(plan: HarvestPlan, run: RunDirectory) -> HarvestPlan:
         second += 1  # another harvest was begun in this second
     plan = plan.model_copy(update={"name": name})
     try:
+        keep_components(run.checkpoint(plan.checkpoint_step), run.harvest_work(name))
         plan.write(run.harvest_work(name))
     except SpdError:
-        run.harvest_work(name).rmdir()
+        shutil.rmtree(run.harvest_work(name), ignore_errors=True)
         raise
     return plan
 
@@ -225,7 +247,8 @@ def open_at_checkpoint(
     Raises:
         UsageError: they are not there any more, or not the same.
     """
-    model, target, inputs = _open(run, root, resolve_device(device), plan.checkpoint_step, observer)
+    kept = run.harvest_work(plan.name)
+    model, target, inputs = _open(run, root, resolve_device(device), kept, observer)
     if target.digest != plan.target_digest:
         raise UsageError(
             f"the target of run {run.run_id} is {target.digest} now; the harvest {plan.name} was begun "
@@ -235,8 +258,23 @@ def open_at_checkpoint(
     return model, inputs
 
 
+def _open_newest(
+    run: RunDirectory, root: Path, device: torch.device, observer: Observer | None
+) -> tuple[int, tuple[ComponentModel, Target, HarvestInputs]]:
+    step = run.checkpoint_steps()[-1]
+    while True:
+        try:
+            return step, _open(run, root, device, run.checkpoint(step), observer)
+        except UsageError:
+            # Training goes on and may have replaced it while the target was being opened.
+            newest = run.checkpoint_steps()[-1:]
+            if run.checkpoint(step).exists() or newest in ([], [step]):
+                raise
+            [step] = newest
+
+
 def _open(
-    run: RunDirectory, root: Path, device: torch.device, step: int, observer: Observer | None
+    run: RunDirectory, root: Path, device: torch.device, checkpoint: Path, observer: Observer | None
 ) -> tuple[ComponentModel, Target, HarvestInputs]:
     def report(progress: TargetProgress) -> None:
         if observer is None or progress.phase == "cached":
@@ -246,7 +284,7 @@ def _open(
         else:
             observer.message(f"target {progress.phase}: {progress.note}")
 
-    model, _, target = open_run(run, root, str(device), step, report)
+    model, _, target = open_run(run, root, str(device), report=report, checkpoint=checkpoint)
     stream = "train" if target.text is not None else "harvest"
     return model, target, open_inputs(target, output_width(model, target.batch(stream, 0, 1), device))
 

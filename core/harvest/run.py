@@ -14,7 +14,7 @@ machine's threads differently: set OMP_NUM_THREADS to have the same.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,26 +23,27 @@ import torch
 
 from core.components.component_model import ComponentModel
 from core.devices import resolve_device, thread_count
-from core.errors import Interrupted, SpdError
+from core.errors import Interrupted, SpdError, UsageError
+from core.harvest.base_rates import base_rates
 from core.harvest.forward import Forward
 from core.harvest.inputs import HarvestInputs
 from core.harvest.kernel import HarvestEngine
-from core.harvest.plan import HarvestPlan
+from core.harvest.plan import PLAN_FILE, HarvestPlan
 from core.harvest.preparing import (
     HarvestRequest,
     begin,
     check_request,
     count_workers,
     find_plan,
+    most_workers,
     new_plan,
     open_at_checkpoint,
 )
 from core.harvest.progress import HarvestProgress
-from core.harvest.shards import ShardStates, Watch, count_shard
-from core.harvest.summary import summarise_counts
+from core.harvest.shards import ShardStates, Watch, count_shard, new_engine
 from core.harvest.workers import count_with_workers
 from core.harvest.writing import write_harvest
-from core.runs.lock import ProcessLock
+from core.runs.lock import ProcessLock, harvest_holder
 from core.runs.manifest import installed_versions
 from core.runs.observer import Observer
 from core.runs.stopping import StopSignal
@@ -57,7 +58,8 @@ class HarvestResult:
     folder: Path
     summary: dict[str, Any]
     """`folder`, `run_id`, `positions`, `seconds`, `positions_per_second` (of this session; None if nothing
-    was left to count) and everything of `summarise_counts`."""
+    was left to count), everything of `BaseRates`, and `output_mass_dropped`, the share of output
+    probability that was not kept (None where none is counted)."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,14 @@ def harvest_run(request: HarvestRequest, observer: Observer) -> HarvestResult:
     work = _prepare(request, observer)
     run, plan = request.run, work.plan
     lock = ProcessLock(run.harvest_lock(plan.name), f"the harvest {plan.name} of {run.run_id}")
+    _check_unfinished(work)
     with lock, StopSignal() as stop:
+        _check_unfinished(work)
+        _remove_leftovers(work)
         engine = _counted(work, lambda: stop.requested)
         seconds, rate = monotonic() - began, work.progress.rate()
         observer.progress("writing", 0, 1)
-        counts = summarise_counts(engine)
+        counts = _base_rates(engine)
         details = _details(work, seconds, rate)
         _write(work, engine, details)
         observer.progress("writing", 1, 1)
@@ -126,7 +131,7 @@ def _prepare(request: HarvestRequest, observer: Observer) -> _Work:
     run = request.run
     if request.resume:
         plan = find_plan(request)
-        workers = request.workers or plan.shards
+        workers = request.workers or min(plan.shards, most_workers())
         device = "cpu" if workers > 1 else (plan.device if request.device == "auto" else request.device)
         model, inputs = open_at_checkpoint(plan, run, request.root, device, observer)
         observer.message(f"going on with the harvest {plan.name} of {run.run_id}")
@@ -134,6 +139,7 @@ def _prepare(request: HarvestRequest, observer: Observer) -> _Work:
         _tell_unfinished(request, observer)
         workers = count_workers(request)
         plan, model, inputs = new_plan(request, observer)
+        new_engine(plan)  # which refuses what cannot be counted before anything is on disk
         plan = begin(plan, run)
         observer.message(f"harvest {plan.name} of {run.run_id}, step {plan.checkpoint_step}")
     _tell_passes(plan, inputs, observer)
@@ -141,13 +147,39 @@ def _prepare(request: HarvestRequest, observer: Observer) -> _Work:
     return _Work(request, plan, model if workers == 1 else None, inputs, workers, observer, progress)
 
 
-def _tell_unfinished(request: HarvestRequest, observer: Observer) -> None:
-    unfinished = request.run.unfinished_harvests()
-    if unfinished:
-        observer.message(
-            f"the harvest {unfinished[-1]} of {request.run.run_id} is unfinished: --resume goes on with it, "
-            f"{request.run.harvest_work(unfinished[-1])} can be removed"
+def _check_unfinished(work: _Work) -> None:
+    """Whoever worked on the harvest while its model was being opened here may have finished it.
+
+    Raises:
+        UsageError: it is finished, or its work folder is gone.
+    """
+    run, name = work.request.run, work.plan.name
+    if run.harvest(name).exists() or not (work.folder / PLAN_FILE).is_file():
+        raise UsageError(
+            f"the harvest {name} of {run.run_id} is not unfinished any more: another process has ended it.",
+            f"Look at it with `spd harvest {run.run_id} --list`.",
         )
+
+
+def _remove_leftovers(work: _Work) -> None:
+    """What a killed process was just writing, states or the artifact, is of no use to anyone."""
+    harvests = work.request.run.harvests
+    for left in (*harvests.glob(f".{work.plan.name}.*.tmp"), *work.folder.glob(".*.tmp")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _tell_unfinished(request: HarvestRequest, observer: Observer) -> None:
+    run = request.run
+    for name in reversed(run.unfinished_harvests()):
+        if (run.harvest_work(name) / PLAN_FILE).is_file() and harvest_holder(run, name) is None:
+            observer.message(
+                f"the harvest {name} of {run.run_id} is unfinished: --resume goes on with it, "
+                f"{run.harvest_work(name)} can be removed"
+            )
+            return
 
 
 def _tell_passes(plan: HarvestPlan, inputs: HarvestInputs, observer: Observer) -> None:
@@ -224,6 +256,13 @@ def _write(work: _Work, engine: HarvestEngine, details: dict[str, Any]) -> None:
         )
     except SpdError as error:
         raise SpdError(error.message, f"{error.remedy or ''} Then go on with --resume.".strip()) from error
+
+
+def _base_rates(engine: HarvestEngine) -> dict[str, Any]:
+    rates = base_rates(engine.components().firings, engine.positions, engine.layers)
+    totals = engine.output_totals()
+    dropped = None if totals is None else totals[1] / max(totals[0], 1e-300)
+    return {**asdict(rates), "output_mass_dropped": dropped}
 
 
 def _details(work: _Work, seconds: float, rate: float | None) -> dict[str, Any]:

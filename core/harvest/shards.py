@@ -58,7 +58,9 @@ class ShardStates:
 
         A damaged one is removed, and `tell` hears of it.
         """
-        for batches, path in self.saved():
+        # Listed anew each time: a worker that outlived its session for a moment may put another in the place.
+        while saved := self.saved():
+            batches, path = saved[0]
             try:
                 return HarvestEngine.load(path), batches
             except SpdError as error:

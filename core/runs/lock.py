@@ -111,9 +111,10 @@ def lock_holder(run: RunDirectory) -> str | None:
     return _holder(run.lock)
 
 
-def harvest_holder(run: RunDirectory) -> str | None:
-    """Who harvests the run now, as text; None when nobody does."""
-    found = (_holder(run.harvest_lock(name)) for name in run.unfinished_harvests())
+def harvest_holder(run: RunDirectory, name: str | None = None) -> str | None:
+    """Who harvests the run now, or works on its harvest `name`, as text; None when nobody does."""
+    names = run.unfinished_harvests() if name is None else [name]
+    found = (_holder(run.harvest_lock(name)) for name in names)
     return next((holder for holder in found if holder is not None), None)
 
 

@@ -4,6 +4,7 @@ No torch, no numpy, no polars: a list of many runs must stand before the eye can
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -232,7 +233,10 @@ def _changed(path: Path) -> datetime | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    # Whole numbers may be too large for a float, which a number of a run never is.
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from spd_cli.summary import print_summary
 
 if TYPE_CHECKING:
     from core.runs.catalogue import RunEntry
+    from core.runs.overview import RunOverview
 
 app = typer.Typer(
     no_args_is_help=True, help="List, show, pull, import and delete runs.", rich_markup_mode=None
@@ -22,16 +23,17 @@ app = typer.Typer(
 @app.command("list")
 def list_(out: options.OutOption = None, as_json: options.JsonOption = False) -> None:
     """All runs, newest first."""
-    from core.runs.catalogue import list_runs, unreadable_runs
     from core.runs.directory import output_root, runs_folder
+    from core.runs.overview import plain, run_overviews, unreadable_runs
 
     root = output_root(out)
-    runs = list_runs(root)
+    runs = run_overviews(root)
     if as_json:
-        report.result_json([_described(run) for run in runs])
+        report.result_json([plain(run) for run in runs])
     elif runs:
-        rows = [_row(run) for run in runs]
-        report.result_table(("run", "recipe", "seed", "status", "step", "took", "started"), rows)
+        columns = ("run", "recipe", "seed", "status", "step", "loss", "L0", "found", "has", "took", "started")
+        narrow = ("took", "seed", "started", "has", "found")
+        report.result_table(columns, [_row(run) for run in runs], dispensable=narrow)
     else:
         report.talk(f"no runs in {runs_folder(root)}; `spd decompose tms_5-2` makes one.")
     for name, reason in unreadable_runs(root).items():
@@ -45,20 +47,22 @@ def show(
     """What made one run, how it stands, and what it found."""
     from core.runs.catalogue import resolve_run
     from core.runs.directory import output_root
-    from core.runs.files import read_json
+    from core.runs.overview import plain, run_details
 
     found = resolve_run(output_root(out), run)
-    directory = found.directory
-    summary = read_json(directory.summary) if directory.summary.exists() else None
+    details = run_details(found)
+    for problem in details.problems:
+        report.talk(problem)
     if as_json:
-        checkpoints = directory.checkpoint_steps()
-        report.result_json({**_described(found), "checkpoints": checkpoints, "summary": summary})
+        report.result_json(plain(details))
         return
-    for name, value in _told(found).items():
+    for name, value in _told(found, details.overview).items():
         if value not in (None, ""):
             report.result(f"{name:18} {value}")
+    summary = details.summary
     if summary and summary.get("cross_entropy"):
-        print_summary(summary)
+        # The folder may have been moved since the summary was written.
+        print_summary({**summary, "path": str(found.directory.path)})
         return
     for name, value in (summary or {}).items():
         if name in ("recovered", "live_components", "identity_ci_error", "mmcs", "ml2r", "losses"):
@@ -128,29 +132,16 @@ def _import(source: str, out: Path | None, as_json: bool) -> None:
         report.result(f"imported as {path.name}: {path}")
 
 
-def _described(run: "RunEntry") -> dict[str, Any]:
-    stored = run.manifest.model_dump(mode="json")
-    # The real status comes first: the stored one may be the last word of a killed process.
-    return {
-        "run_id": run.run_id,
-        "path": str(run.directory.path),
-        "status": run.status,
-        "status_reason": run.reason,
-        **{name: value for name, value in stored.items() if name not in ("run_id", "status")},
-    }
-
-
-def _told(run: "RunEntry") -> dict[str, str | None]:
+def _told(run: "RunEntry", overview: "RunOverview") -> dict[str, str | None]:
     """What a person wants to know of a run; `--json` has everything."""
     manifest = run.manifest
     machine = (manifest.host, manifest.device, manifest.precision, f"threads {manifest.threads}")
     status = run.status if run.status in ("finished", "running") else f"{run.status}: {run.reason}"
-    unfinished = run.status in ("interrupted", "failed")
     return {
         "run": run.run_id,
         "path": str(run.directory.path),
         "status": status,
-        "go on with": f"spd decompose {run.run_id} --resume" if unfinished else None,
+        "go on with": f"spd decompose {run.run_id} --resume" if overview.resumable else None,
         "recipe": manifest.recipe,
         "seed": str(manifest.seed),
         "command": shlex.join(manifest.command),
@@ -158,8 +149,13 @@ def _told(run: "RunEntry") -> dict[str, str | None]:
         "warm start": manifest.warm_start,
         "started": _local(manifest.created),
         "resumed": ", ".join(map(_local, manifest.resumed)),
-        "step": f"{manifest.step} of {manifest.steps}",
-        "checkpoints": ", ".join(map(str, run.directory.checkpoint_steps())) or None,
+        "step": f"{overview.step} of {overview.steps}",
+        "loss": _text(overview.loss) if overview.loss is not None else None,
+        "L0": _text(overview.sparsity) if overview.sparsity is not None else None,
+        "checkpoints": ", ".join(map(str, overview.checkpoints)) or None,
+        "harvests": ", ".join(overview.harvests) or None,
+        "attributions": ", ".join(overview.attributions) or None,
+        "labels": ", ".join(overview.labels) or None,
         "took": report.duration(manifest.seconds),
         "computed on": ", ".join(machine),
         "versions": _text(manifest.versions),
@@ -172,16 +168,20 @@ def _local(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _row(run: "RunEntry") -> tuple[Any, ...]:
-    manifest = run.manifest
+def _row(run: "RunOverview") -> tuple[Any, ...]:
+    has = {"checkpoint": run.checkpoints, "harvest": run.harvests, "attributions": run.attributions}
     return (
         run.run_id,
-        manifest.recipe or ("imported" if manifest.imported_from else ""),
-        manifest.seed,
+        run.recipe or ("imported" if run.imported_from else ""),
+        run.seed,
         run.status,
-        f"{manifest.step}/{manifest.steps}",
-        report.duration(manifest.seconds),
-        _local(manifest.created),
+        f"{run.step}/{run.steps}",
+        run.loss,
+        run.sparsity,
+        run.verdict or "",
+        ", ".join(name for name, found in {**has, "labels": run.labels}.items() if found),
+        report.duration(run.seconds),
+        _local(run.created),
     )
 
 

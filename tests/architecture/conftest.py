@@ -29,7 +29,8 @@ def files(root: Path) -> tuple[Path, ...]:
 @pytest.fixture(scope="session")
 def sources(files: tuple[Path, ...]) -> tuple[Path, ...]:
     """The Python files that are installed, relative to `root`."""
-    return tuple(path for path in files if path.suffix == ".py" and path.parts[0] in ("core", "spd_cli"))
+    installed = ("core", "spd_cli", "spd_tui")
+    return tuple(path for path in files if path.suffix == ".py" and path.parts[0] in installed)
 
 
 @pytest.fixture(scope="session")

@@ -46,9 +46,12 @@ def copy(root: Path, sources: tuple[Path, ...], tmp_path: Path) -> Path:
         ("core/losses/union.py", "import core.decomposition.step", "Each part of core"),
         ("core/stats/matching.py", "import core.runs.files", "Each part of core"),
         ("core/settings.py", "import typer", "core prints nothing"),
-        ("core/runs/files.py", "import torch", "Run folders open without torch"),
-        ("core/runs/files.py", "import core.devices", "Run folders open without torch"),
-        ("core/decomposition/loop.py", "import spd_cli.report", "The command line stands on core"),
+        ("core/runs/files.py", "import torch", "Run folders and finished harvests"),
+        ("core/runs/files.py", "import core.devices", "Run folders and finished harvests"),
+        ("core/harvest/artifact.py", "import core.harvest.kernel", "Run folders and finished harvests"),
+        ("spd_tui/app.py", "import core.devices", "Run folders and finished harvests"),
+        ("core/decomposition/loop.py", "import spd_cli.report", "The command line and the browser"),
+        ("spd_tui/app.py", "import spd_cli.report", "The command line and the browser"),
     ],
 )
 def test_a_planted_violation_is_caught(copy: Path, module: str, line: str, broken: str) -> None:
@@ -90,6 +93,17 @@ def test_the_product_imports_neither_its_tests_nor_the_crate(root: Path, sources
         if name.split(".")[0] in ("tests", "benchmarks", "harvest_rs", "conftest")
     }
     assert not wrong
+
+
+def test_one_door_to_the_browser(root: Path, sources: tuple[Path, ...]) -> None:
+    # The browser brings a terminal library along, which no other command should wait for.
+    doors = [
+        str(path)
+        for path in sources
+        if path.parts[0] != "spd_tui"
+        and any(name.startswith("spd_tui") for name in imported(ast.parse((root / path).read_text())))
+    ]
+    assert doors == ["spd_cli/commands/tui.py"]
 
 
 def test_package_files_hold_a_docstring_only(root: Path, sources: tuple[Path, ...]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import core
 
 FACES = ("typer", "click", "rich", "textual")
+HARVEST_READERS = tuple(
+    f"core.harvest.{name}" for name in ("artifact", "card", "catalogue", "filters", "listing", "queries")
+)
 DEFERRED = ("matplotlib", "scipy", "wandb", "transformers")
 # Importing these is not our doing; they come first, so that what follows is.
 THIRD_PARTY = ("einops", "jaxtyping", "numpy", "pydantic", "safetensors.torch", "torch", "yaml")
@@ -56,9 +59,9 @@ def loaded_by(python: Run, statement: str, tmp_path: Path) -> set[str]:
 def test_core_is_ours(root: Path, python: Run, tmp_path: Path) -> None:
     # Another installed distribution with a top-level `core` would win silently.
     assert Path(core.__file__).parent == root / "core"
-    script = "import core, spd_cli; print(core.__file__); print(spd_cli.__file__)"
-    found = python(script, cwd=tmp_path).stdout.split()
-    assert [Path(place).parent for place in found] == [root / "core", root / "spd_cli"]
+    script = "import core, spd_cli, spd_tui; print(*(m.__file__ for m in (core, spd_cli, spd_tui)), sep='\\n')"
+    found = python(script, cwd=tmp_path).stdout.splitlines()
+    assert [Path(place).parent for place in found] == [root / "core", root / "spd_cli", root / "spd_tui"]
 
 
 def test_the_command_line_starts_light(python: Run, tmp_path: Path) -> None:
@@ -70,11 +73,21 @@ def test_the_command_line_starts_light(python: Run, tmp_path: Path) -> None:
 def test_settings_runs_and_the_list_of_recipes_open_without_torch(
     python: Run, modules: tuple[str, ...], tmp_path: Path
 ) -> None:
-    light = [name for name in modules if name.startswith("core.runs")]
-    assert len(light) > 3
+    light = [name for name in modules if name.startswith("core.runs") or name in HARVEST_READERS]
+    assert len(light) > 3 + len(HARVEST_READERS)
     for name in ("core", "core.settings", "core.errors", "core.recipes.registry", *light):
         loaded = loaded_by(python, f"import {name}", tmp_path)
         assert not loaded & {"torch", *DEFERRED, *FACES}, name
+
+
+def test_the_browser_opens_without_torch(python: Run, modules: tuple[str, ...], tmp_path: Path) -> None:
+    every = [name for name in modules if name.startswith("spd_tui")]
+    assert "spd_tui.app" in every
+    loaded = loaded_by(python, "\n".join(f"import {name}" for name in every), tmp_path)
+    assert "textual" in loaded and not loaded & {"torch", *DEFERRED}
+    # What is needed before the first line is painted; tables are read after it.
+    first = loaded_by(python, "import spd_tui.app", tmp_path)
+    assert not first & {"torch", "numpy", "polars", *DEFERRED}
 
 
 def test_core_loads_no_face_and_no_deferred_library(

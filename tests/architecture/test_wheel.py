@@ -35,12 +35,18 @@ def test_wheel_runs_on_every_python_that_we_promise(wheel: Path, root: Path) -> 
 
 def test_wheel_holds_the_packages_and_nothing_else(wheel: Path, sources: tuple[Path, ...]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"core", "spd_cli", f"spd-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {
+        "core",
+        "spd_cli",
+        "spd_tui",
+        f"spd-{__version__}.dist-info",
+    }
     assert {str(path) for path in sources} == {name for name in names if name.endswith(".py")}
     compiled = [name for name in names if re.fullmatch(r"core/_harvest\.\S+\.(so|pyd)", name)]
     assert len(compiled) == 1, names
-    assert {"core/_harvest.pyi", "core/py.typed"} <= set(names)
-    rest = [n for n in names if not n.endswith((".py", ".pyi")) and n not in (*compiled, "core/py.typed")]
+    data = {"core/py.typed", "spd_tui/spd.tcss"}
+    assert {"core/_harvest.pyi", *data} <= set(names)
+    rest = [n for n in names if not n.endswith((".py", ".pyi")) and n not in {*compiled, *data}]
     assert all(name.startswith(f"spd-{__version__}.dist-info/") for name in rest), rest
 
 

@@ -28,7 +28,16 @@ def spd(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["decompose", "--help"], ["runs", "--help"], ["runs", "list"], ["decompose", "--list"]],
+    [
+        ["--help"],
+        ["decompose", "--help"],
+        ["harvest", "--help"],
+        ["tui", "--help"],
+        ["demo", "--help"],
+        ["runs", "--help"],
+        ["runs", "list"],
+        ["decompose", "--list"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
@@ -59,7 +68,7 @@ def test_help_is_quick() -> None:
 
 def test_help_names_every_command() -> None:
     text = spd("--help").stdout
-    assert "decompose" in text and "runs" in text
+    assert {"decompose", "pretrain", "harvest", "runs", "tui", "demo"} <= set(text.split())
 
 
 def test_version() -> None:
@@ -77,6 +86,14 @@ def test_version() -> None:
         (["decompose", "tms_52"], "tms_5-2"),
         (["runs", "pull", "somewhere"], "wandb:entity/project/run_id"),
         (["runs", "import", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["harvest"], "RUN"),
+        (["harvest", "tms_5-2"], "spd decompose"),
+        (["harvest", "tms_5-2", "--precision", "fp64"], "bf16"),
+        (["tui"], "needs a terminal"),
+        (["tui", "--size", "3x3"], "--size '3x3'"),
+        (["tui", "tms_5-2", "--demo"], "--demo"),
+        (["tui", "tms_5-2", "--screenshot", "runs", "a.svg"], "no runs"),
+        (["demo", "--components", "0"], "--components"),
     ],
 )
 def test_wrong_requests_end_with_2_and_leave_nothing(

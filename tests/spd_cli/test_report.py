@@ -89,6 +89,17 @@ def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.err == told.out == ""
 
 
+def test_phases_that_count_no_steps_say_only_the_time_left(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Report(live=False) as observer:
+        for done in range(0, 11_000, 1000):
+            observer.progress("harvest", done, 10_000, "500 tokens/s")
+            clock.now += 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "16 s left, 500 tokens/s" in "".join(lines) and not any("step" in line for line in lines)
+
+
 def test_pace() -> None:
     pace = Pace(0, 100, now=0.0)
     assert pace.rate is None and pace.text(0) == ""

@@ -8,11 +8,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from core.runs.catalogue import resolve_run
 from core.runs.directory import RunDirectory
 from core.runs.files import write_json
 from core.runs.manifest import new_manifest
-from spd_cli import app
+from core.runs.overview import plain, run_details, run_overviews
+from spd_cli import app, report
 
 
 @pytest.fixture
@@ -61,6 +64,35 @@ def test_list_json(spd: Call) -> None:
     assert [run["run_id"] for run in data] == ["s-00000002", "s-00000001", "s-00000000"]
     assert data[0]["status"] == "interrupted" and str(2**22 + 1) in data[0]["status_reason"]
     assert err == ""
+
+
+def test_json_is_what_the_browser_reads(spd: Call, root: Path) -> None:
+    assert json.loads(spd("list", "--json")[1]) == [plain(run) for run in run_overviews(root)]
+    details = run_details(resolve_run(root, "s-00000000"))
+    code, out, err = spd("show", "s-00000000", "--json")
+    assert code == 0 and json.loads(out) == json.loads(json.dumps(plain(details)))
+    assert "settings.yaml" in err  # there is none here, which is told beside the result
+
+
+def test_list_says_what_there_is(spd: Call, root: Path) -> None:
+    run = RunDirectory(root / "runs" / "s-00000000")
+    run.harvest("h-20300101-000000").mkdir(parents=True)
+    write_json(run.harvest("h-20300101-000000") / "manifest.json", {})
+    run.metrics.write_text('{"step": 100, "kind": "train", "loss/total": 0.0123, "l0/a": 2.5}\n')
+    line = next(line for line in spd("list")[1].splitlines() if "s-00000000" in line)
+    assert {"0.0123", "2.5"} <= set(line.split())
+    assert "checkpoint, harvest" in line
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_ids(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width in (30, 60, 80, 140):
+        monkeypatch.setattr(report, "_stdout_console", lambda width=width: Console(width=width))
+        assert app.run(["runs", "list", "--out", str(root)]) == 0
+        out = capsys.readouterr().out
+        assert all(f"s-0000000{number}" in out for number in range(3))
+        assert ("started" in out) == (width == 140)
 
 
 def test_list_tells_of_damage_beside_the_result(spd: Call, root: Path) -> None:

@@ -47,6 +47,8 @@ def test_what_cannot_be_opened_says_why(run: RunDirectory, text: str, told: str)
     broken, whole = list_harvests(run)
     assert told in (broken.problem or "") and broken.components == 0
     assert whole.problem is None
+    with pytest.raises(UsageError, match=told):
+        open_harvest(run)
 
 
 def test_no_harvest_and_another_name(run: RunDirectory, tmp_path: Path) -> None:

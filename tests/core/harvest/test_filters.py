@@ -207,6 +207,7 @@ def test_parse(text: str, query: Query) -> None:
         ("layer>1", "components have no 'layer'"),
         ("limit:1.5", "not a number of rows"),
         ("limit:-1", "not a number of rows"),
+        ("limit:inf", "not a number of rows"),
         ("is:red", "is:fired and is:silent"),
     ],
 )

@@ -285,3 +285,20 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch) ->
         engine.save(tmp_path / "x.state")
     assert (tmp_path / "x.state").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.state"]
+
+
+@given(
+    threshold=st.sampled_from([0.0, 0.1, 1e-6, 0.123456, 1 / 3]),
+    share=st.sampled_from([0.0, 1e-10, 0.99, 0.999999, 0.123456789, 1.0]),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_saved_engine_knows_the_settings_it_was_given(tmp_path_factory, threshold, share) -> None:
+    given_settings = HarvestSettings(threshold=threshold, output_share=share)
+    path = tmp_path_factory.mktemp("settings") / "x.state"
+    HarvestEngine(LAYERS, 50, given_settings).save(path)
+    found = HarvestEngine.load(path).settings
+    assert found.threshold == pytest.approx(threshold, rel=1e-7)
+    assert found.output_share == pytest.approx(share, abs=2**-33)
+    assert (found.output_share == 0) == (share == 0)
+    if threshold != 1 / 3:
+        assert found.threshold == threshold

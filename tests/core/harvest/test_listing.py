@@ -9,7 +9,7 @@ import pytest
 
 from core.harvest.artifact import Harvest
 from core.harvest.filters import parse_query, select
-from core.harvest.listing import COLUMNS, FEW_FIRINGS, base_rates, component_table
+from core.harvest.listing import COLUMNS, component_table
 from tests.spd_tui.component_runs import LAYERS, TEXTS, add_text_harvest, make_run
 
 
@@ -30,30 +30,6 @@ def test_a_row_for_every_component(harvest: Harvest) -> None:
             token = other[side]
             assert row[f"{side}_text"] == (None if token is None else TEXTS[token])
         assert (row["mean_importance_at_firings"] is None) == (row["firings"] == 0)
-
-
-def test_base_rates(harvest: Harvest) -> None:
-    table = component_table(harvest)
-    rates = base_rates(table)
-    firings = table["firings"].to_list()
-    assert (rates.components, rates.never) == (len(firings), firings.count(0))
-    assert rates.few == sum(0 < count < FEW_FIRINGS for count in firings)
-    assert rates.sparsity == pytest.approx(sum(firings) / harvest.positions)
-    assert sum(rates.histogram) == len(firings) - rates.never
-    fired = [density for density in table["density"] if density]
-    assert (rates.quantiles["min"], rates.quantiles["max"]) == (min(fired), max(fired))
-    assert list(rates.quantiles.values()) == sorted(rates.quantiles.values())
-
-
-def test_base_rates_of_components_that_never_fire(harvest: Harvest) -> None:
-    rates = base_rates(component_table(harvest).filter(pl.col("firings") == 0))
-    assert rates.never == rates.components > 0 and rates.quantiles == {} and sum(rates.histogram) == 0
-
-
-def test_densities_beyond_the_axis_are_in_the_end_bins() -> None:
-    table = pl.DataFrame({"firings": [1, 1, 1], "density": [1e-9, 1.0, 0.011]})
-    histogram = base_rates(table).histogram
-    assert histogram[0] == 1 and histogram[-1] == 1 and histogram[8] == 1
 
 
 def test_listing_needs_no_torch(harvest: Harvest) -> None:

@@ -15,8 +15,7 @@ import core.harvest.run as harvesting
 from core.errors import Interrupted, SpdError, UsageError
 from core.harvest import shards
 from core.harvest.artifact import TABLES, Harvest
-from core.harvest.run import HarvestRequest, HarvestResult, harvest_run
-from core.harvest.settings import HarvestSettings
+from core.harvest.run import HarvestResult, harvest_run
 from core.runs.directory import RunDirectory
 
 Harvesting = Callable[..., HarvestResult]
@@ -183,58 +182,6 @@ def test_a_damaged_state_is_counted_again(
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"threshold": 0.5}, "threshold is 0.5 here and 0.0 there"),
-        ({"seed": 3, "context": 4}, "context is 4 here and 3 there; seed is 3 here and 0 there"),
-        ({"positions": 24}, "sequences is 2 here and 100 there"),
-        ({"batch_size": 7}, "batch_size is 7 here and 4 there"),
-        ({"precision": "bf16"}, "precision is bf16 here and fp32 there"),
-    ],
-)
-def test_other_settings_are_refused_when_resuming(
-    text_run: RunDirectory, harvest_of: Harvesting, hearer: Any, changes: dict[str, Any], complaint: str
-) -> None:
-    with pytest.raises(Interrupted):
-        harvest_of(text_run, hearer(100, interrupt), positions=1200, batch_size=4)
-    before = left(text_run)
-    with pytest.raises(UsageError, match=complaint):
-        harvest_of(text_run, resume=True, **changes)
-    assert left(text_run) == before
-
-
-def test_what_is_not_said_when_resuming_is_as_it_was_begun(
-    text_run: RunDirectory, harvest_of: Harvesting, hearer: Any
-) -> None:
-    chosen = HarvestSettings(threshold=0.25, output_share=1.0)
-    request = HarvestRequest(
-        text_run, text_run.path.parents[1], chosen, positions=1200, batch_size=4, precision="bf16"
-    )
-    with pytest.raises(Interrupted):
-        harvest_run(request, hearer(100, interrupt))
-    again = HarvestRequest(text_run, request.root, HarvestSettings(), resume=True)
-    manifest = Harvest(harvest_run(again, hearer()).folder).manifest
-    assert manifest["settings"] == chosen.model_dump()
-    assert (manifest["precision"], manifest["positions"]) == ("bf16", 1200)
-
-
-def test_nothing_to_resume_is_said(text_run: RunDirectory, harvest_of: Harvesting) -> None:
-    with pytest.raises(UsageError, match="has no unfinished harvest"):
-        harvest_of(text_run, resume=True)
-    assert left(text_run) == []
-
-
-def test_a_checkpoint_that_is_gone_is_named(
-    text_run: RunDirectory, harvest_of: Harvesting, hearer: Any
-) -> None:
-    with pytest.raises(Interrupted):
-        harvest_of(text_run, hearer(100, interrupt), positions=1200, batch_size=4)
-    text_run.checkpoint(10).rename(text_run.checkpoint(20))
-    with pytest.raises(UsageError, match=r"reads step 10 .* checkpoint is gone"):
-        harvest_of(text_run, resume=True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
         ({"positions": 0}, "positions = 0"),
         ({"workers": 0}, "workers = 0"),
         ({"positions": 10, "batches": 2}, "10 positions and 2 batches"),
@@ -342,42 +289,6 @@ def test_a_disk_that_is_really_full(
         same_tables(aside, resumed.folder)
     finally:
         subprocess.run(["umount", str(text_run.harvests)], check=True)
-
-
-def test_one_process_works_on_a_harvest(text_run: RunDirectory, harvest_of: Harvesting, hearer: Any) -> None:
-    refused: list[str] = []
-
-    def second() -> None:
-        with pytest.raises(SpdError, match="being worked on by process") as caught:
-            harvest_of(text_run, resume=True)
-        refused.append(caught.value.message)
-
-    harvest_of(text_run, hearer(300, second), positions=1200, batch_size=4)
-    assert len(refused) == 1
-
-
-def test_a_harvest_whose_end_was_not_tidied_up_is_finished(
-    text_run: RunDirectory, harvest_of: Harvesting, hearer: Any
-) -> None:
-    with pytest.raises(Interrupted):
-        harvest_of(text_run, hearer(100, interrupt), positions=1200, batch_size=4)
-    [name] = text_run.unfinished_harvests()
-    text_run.harvest(name).mkdir()
-    (text_run.harvest(name) / "manifest.json").write_text("{}")
-    with pytest.raises(UsageError, match="has no unfinished harvest"):
-        harvest_of(text_run, resume=True)
-    assert left(text_run) == [name]
-
-
-def test_an_unfinished_harvest_is_told_of(
-    text_run: RunDirectory, harvest_of: Harvesting, hearer: Any
-) -> None:
-    with pytest.raises(Interrupted):
-        harvest_of(text_run, hearer(100, interrupt), positions=1200, batch_size=4)
-    heard = hearer()
-    harvest_of(text_run, heard, positions=120)
-    assert "--resume goes on with it" in heard.messages[0]
-    assert len(text_run.unfinished_harvests()) == 1
 
 
 def test_every_table_is_there(text_run: RunDirectory, harvest_of: Harvesting) -> None:

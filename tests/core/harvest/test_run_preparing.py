@@ -1,5 +1,7 @@
 """What a harvest is made of before anything is counted: sizes, workers, devices, names."""
 
+import errno
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +10,8 @@ import pytest
 import torch
 
 import core.harvest.preparing as preparing
+import core.harvest.run as run
+from core.decomposition.checkpoint import COMPONENTS
 from core.errors import SpdError, UsageError
 from core.harvest.plan import HarvestPlan, read_plan
 from core.harvest.preparing import CHUNK_BYTES, begin, count_workers, find_plan, new_plan
@@ -128,3 +132,64 @@ def test_workers_take_the_gpus_in_turn(
     assert _devices(here, "cpu", 2) == ["cpu", "cpu"]
     assert _devices(there, "cuda", 3) == ["cuda:0", "cuda:1", "cuda:0"]
     assert _devices(there, "cuda:1", 2) == ["cuda:1", "cuda:1"]
+
+
+def test_no_more_workers_than_can_be_of_use(
+    planned: Callable[..., HarvestPlan],
+    text_run: RunDirectory,
+    request_of: MakeRequest,
+    harvest_of: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preparing, "_cores", lambda: 2)
+    with pytest.raises(UsageError, match="workers = 100000 is too many for the 2 cores here") as caught:
+        harvest_of(text_run, workers=100_000)
+    assert "at most 16" in str(caught.value.remedy)
+    preparing.check_request(request_of(text_run, workers=16))
+
+
+def test_shards_of_a_larger_machine_are_shared_by_fewer_workers(
+    planned: Callable[..., HarvestPlan],
+    text_run: RunDirectory,
+    request_of: MakeRequest,
+    hearer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin(planned(positions=1200, batch_size=4).model_copy(update={"shards": 25}), text_run)
+    monkeypatch.setattr(preparing, "_cores", lambda: 1)
+    assert run._prepare(request_of(text_run, resume=True), hearer()).workers == 8
+
+
+def test_a_checkpoint_replaced_while_the_target_is_opened(
+    planned: Callable[..., HarvestPlan], text_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = preparing.open_run
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(preparing, "open_run", opened)
+        text_run.checkpoint(10).rename(text_run.checkpoint(20))
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(preparing, "open_run", slowly)
+    assert planned(positions=12).checkpoint_step == 20
+
+
+def test_a_checkpoint_gone_before_it_was_kept_leaves_no_folder(
+    planned: Callable[..., HarvestPlan], text_run: RunDirectory
+) -> None:
+    plan = planned(positions=12).model_copy(update={"checkpoint_step": 5})
+    with pytest.raises(UsageError, match="step_5 is gone"):
+        begin(plan, text_run)
+    assert text_run.unfinished_harvests() == []
+
+
+def test_a_file_system_without_links_keeps_a_copy(
+    planned: Callable[..., HarvestPlan], text_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*paths: Any) -> None:
+        raise OSError(errno.EPERM, "not here")
+
+    monkeypatch.setattr(os, "link", unknown)
+    name = begin(planned(positions=12), text_run).name
+    kept = text_run.harvest_work(name) / COMPONENTS
+    assert kept.read_bytes() == (text_run.checkpoint(10) / COMPONENTS).read_bytes()

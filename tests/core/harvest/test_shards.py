@@ -174,3 +174,21 @@ def test_open_run_takes_a_step(text_run: RunDirectory, tmp_path: Path) -> None:
     assert len(model.sites) == 4
     with pytest.raises(SpdError, match="step_11"):
         open_run(text_run, tmp_path, step=11)
+
+
+def test_a_state_replaced_while_it_is_opened_loses_nothing(
+    plan: HarvestPlan, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, opened = ShardStates(work, 0), shards.HarvestEngine.load
+    states.save(new_engine(plan), 4)
+
+    def slowly(path: Path) -> shards.HarvestEngine:
+        monkeypatch.setattr(shards.HarvestEngine, "load", opened)
+        states.save(new_engine(plan), 7)  # by a worker of the session before, which had not ended yet
+        return opened(path)
+
+    monkeypatch.setattr(shards.HarvestEngine, "load", slowly)
+    told: list[str] = []
+    found = states.load(told.append)
+    assert found is not None and found[1] == 7
+    assert "from its batch 7 on" in told[0]

@@ -104,6 +104,14 @@ def test_damage_leaves_gaps(tmp_path: Path) -> None:
     assert str(run.summary) in " ".join(details.problems) and str(run.settings) in " ".join(details.problems)
 
 
+def test_numbers_that_are_none_leave_gaps(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "s-1", [{"step": 70, **TRAIN}])
+    for step in ("NaN", "Infinity", "1" + 400 * "0"):
+        run.metrics.write_text(f'{{"kind": "train", "step": {step}, "loss/total": {step}}}\n')
+        found = run_overview(open_run(run.path))
+        assert found.loss is None and found.step >= 0
+
+
 def test_lists_are_newest_first_and_name_the_unreadable(tmp_path: Path) -> None:
     for name in ("s-1", "s-2", "s-3"):
         make_run(tmp_path, name)

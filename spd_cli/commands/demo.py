@@ -1,0 +1,49 @@
+"""`spd demo`: runs to look at, made here in moments."""
+
+from typing import Annotated, Any
+
+import typer
+
+from spd_cli import options, report
+
+ComponentsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--components",
+        metavar="N",
+        min=1,
+        help="Also make a synthetic run of N components, e.g. 40000, the size of a published one.",
+    ),
+]
+
+
+def demo(
+    components: ComponentsOption = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the synthetic run.")] = 0,
+    out: options.OutOption = None,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Make a small real run, harvested (tms_5-2), so that there is something to look at."""
+    from core.runs.directory import output_root
+
+    root = output_root(out)
+    with report.Report(quiet) as observer:
+        observer.message("making a run of tms_5-2 and harvesting it")
+        from core.demo.real import make_demo
+
+        made = {"tms_5-2": make_demo(root, observer)}
+        if components is not None:
+            observer.message(f"making a synthetic run of {components:,} components")
+            from core.demo.synthetic import make_synthetic
+
+            made["synthetic"] = make_synthetic(root, components, seed, observer)
+    rows: list[dict[str, Any]] = [
+        {"run_id": run.run_id, "what": what, "path": str(run.path)} for what, run in made.items()
+    ]
+    if as_json:
+        report.result_json(rows)
+        return
+    for row in rows:
+        report.result(f"{row['what']:10} {row['run_id']}")
+        report.result(f"{'open it':10} {options.command('spd', 'tui', row['run_id'], out=out)}")
