@@ -34,7 +34,7 @@ class Interrupted(SpdError):
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
     """A phrase that offers the names closest to `name`, or the known ones (twenty at most) when none is."""
-    known = sorted(known)
+    known = sorted(set(known))
     close = sorted(get_close_matches(name, known, n=3, cutoff=0.55))
     if close:
         *others, last = close

@@ -7,7 +7,7 @@ from core.harvest.preparing import HarvestRequest
 from core.harvest.run import harvest_run
 from core.harvest.settings import HarvestSettings
 from core.recipes.registry import build_recipe
-from core.runs.catalogue import RunEntry, list_runs
+from core.runs.catalogue import RunEntry, find_resumable, list_runs
 from core.runs.directory import RunDirectory
 from core.runs.observer import Observer
 
@@ -17,7 +17,8 @@ _POSITIONS = 65_536
 
 
 def make_demo(root: Path, observer: Observer) -> RunDirectory:
-    """A finished and harvested run of tms_5-2; what is already there under `root` is used again.
+    """A finished and harvested run of tms_5-2; what is already there under `root` is used again, and what was
+    stopped goes on.
 
     Raises:
         UsageError: `root` is not writable.
@@ -26,7 +27,8 @@ def make_demo(root: Path, observer: Observer) -> RunDirectory:
     settings = build_recipe(RECIPE)
     run = finished(root, settings.digest())
     if run is None:
-        request = RunRequest(settings, root, device="cpu", command=("spd", "demo"))
+        stopped = find_resumable(root, settings.digest(), settings.seed) is not None
+        request = RunRequest(settings, root, device="cpu", resume=stopped, command=("spd", "demo"))
         result = start_run(request, observer)
         result.model.detach()
         run = result.directory
@@ -34,7 +36,13 @@ def make_demo(root: Path, observer: Observer) -> RunDirectory:
         observer.message(f"using {run.run_id} in {run.path}")
     if not run.harvest_names():
         request = HarvestRequest(
-            run, root, HarvestSettings(), positions=_POSITIONS, device="cpu", command=("spd", "demo")
+            run,
+            root,
+            HarvestSettings(),
+            positions=_POSITIONS,
+            device="cpu",
+            resume=bool(run.unfinished_harvests()),
+            command=("spd", "demo"),
         )
         harvest_run(request, observer)
     return run

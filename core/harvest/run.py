@@ -194,7 +194,7 @@ def _counted(work: _Work, stopping: Callable[[], bool]) -> HarvestEngine:
     """Count whatever is left, and merge; a state that turns out damaged is counted again."""
     plan, progress = work.plan, work.progress
     progress.start({s.shard: plan.positions_of(s.shard, s.batches()) for s in work.states})
-    watch = Watch(progress.counted, work.observer.message, stopping)
+    watch = Watch(progress.counted, work.observer.message, _told(stopping, work.observer))
     while True:
         shards = work.unfinished()
         if shards and not _count(work, shards, watch):
@@ -206,6 +206,20 @@ def _counted(work: _Work, stopping: Callable[[], bool]) -> HarvestEngine:
         merged = _merged(work, watch)
         if merged is not None:
             return merged
+
+
+def _told(stopping: Callable[[], bool], observer: Observer) -> Callable[[], bool]:
+    """`stopping`, which says so once: saving a large state takes seconds."""
+    told = False
+
+    def asked() -> bool:
+        nonlocal told
+        if stopping() and not told:
+            told = True
+            observer.message("stopping: what was counted is being saved")
+        return told
+
+    return asked
 
 
 def _count(work: _Work, shards: list[int], watch: Watch) -> bool:

@@ -177,12 +177,6 @@ impl Examples {
         });
         picked.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn sort(&mut self) {
-        for sample in self.samples.iter_mut().flatten() {
-            sample.examples.sort_unstable_by_key(|example| example.order);
-        }
-    }
 }
 
 /// Small for strong firings: importance first, then magnitude of the activation.
@@ -234,10 +228,10 @@ impl Accumulator for Examples {
     }
 
     fn finish(&mut self, wanted: &[u32], components: &[u32]) -> ExamplesTable {
-        self.sort();
         let mut table = ExamplesTable { starts: vec![0], ..ExamplesTable::default() };
         for &number in wanted {
-            for (sample, strongest) in self.samples[number as usize].iter().zip([false, true]) {
+            for (sample, strongest) in self.samples[number as usize].iter_mut().zip([false, true]) {
+                sample.examples.sort_unstable_by_key(|example| example.order);
                 for Example { order, window } in &sample.examples {
                     table.components.push(components[number as usize]);
                     table.strongest.push(strongest);

@@ -1,11 +1,13 @@
+import signal
 from pathlib import Path
 
 import pytest
 
 from core.decomposition.settings import settings_from
 from core.demo import real
+from core.errors import Interrupted
 from core.harvest.artifact import Harvest
-from core.runs.catalogue import open_run
+from core.runs.catalogue import list_runs, open_run
 from core.runs.observer import Silent
 
 SHORT = {
@@ -41,3 +43,28 @@ def test_decomposes_and_harvests_once_and_takes_no_unfinished_run(tmp_path: Path
     assert len(list((tmp_path / "runs").iterdir())) == 1
     open_run(run.path).manifest.update(status="interrupted").write(run.manifest)
     assert real.finished(tmp_path, open_run(run.path).manifest.settings_digest) is None
+
+
+class _Interrupting:
+    """Presses Ctrl-C when a phase is heard of."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+
+    def message(self, text: str) -> None:
+        pass
+
+    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+        if phase == self._phase:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("briefly")
+@pytest.mark.parametrize("phase", ["decompose", "harvest"])
+def test_what_was_stopped_goes_on(tmp_path: Path, phase: str) -> None:
+    with pytest.raises(Interrupted):
+        real.make_demo(tmp_path, _Interrupting(phase))
+    (begun,) = list_runs(tmp_path)
+    run = real.make_demo(tmp_path, Silent())
+    assert run == begun.directory and len(list_runs(tmp_path)) == 1
+    assert len(run.harvest_names()) == 1 and not run.unfinished_harvests()
