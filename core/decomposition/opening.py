@@ -40,13 +40,11 @@ def open_run(
     run: RunDirectory,
     root: Path,
     device: str = "cpu",
-    step: int | None = None,
-    report: ReportFn | None = None,
     checkpoint: Path | None = None,
+    report: ReportFn | None = None,
 ) -> tuple[ComponentModel, DecompositionSettings, Target]:
-    """A run's model at its newest checkpoint, or that of `step`, with its settings and target.
-
-    `checkpoint` is a folder to read in its place. `report` hears of a target that has to be made again.
+    """A run's model at its newest checkpoint, or at the one in the folder `checkpoint`, with its settings and
+    target. `report` hears of a target that has to be made again.
 
     Raises:
         UsageError: no such checkpoint, a damaged one, or a run of a model that only its maker has.
@@ -54,8 +52,7 @@ def open_run(
     settings = read_settings(run)
     if settings.target is None:
         raise UsageError(f"run {run.run_id} decomposes a model that was handed to the Python API.", _API_HELP)
-    if checkpoint is None:
-        checkpoint = run.latest_checkpoint() if step is None else run.checkpoint(step)
+    checkpoint = checkpoint or run.latest_checkpoint()
     if checkpoint is None:
         raise UsageError(f"run {run.run_id} has no checkpoint yet.", "Let it run longer, or resume it.")
     target = load_target(settings.target, settings.seed, root, report)

@@ -248,7 +248,12 @@ def open_at_checkpoint(
         UsageError: they are not there any more, or not the same.
     """
     kept = run.harvest_work(plan.name)
-    model, target, inputs = _open(run, root, resolve_device(device), kept, observer)
+    try:
+        model, target, inputs = _open(run, root, resolve_device(device), kept, observer)
+    except UsageError as error:
+        if str(kept) not in error.message:
+            raise
+        raise UsageError(error.message, f"Remove {kept} and leave --resume out to begin another.") from error
     if target.digest != plan.target_digest:
         raise UsageError(
             f"the target of run {run.run_id} is {target.digest} now; the harvest {plan.name} was begun "

@@ -120,9 +120,10 @@ def test_what_a_worker_cannot_do_is_said_in_its_words(
     started: list[subprocess.Popen[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    components = text_run.checkpoint(10) / "components.safetensors"
 
     def spoil(*args: Any, **options: Any) -> Any:
+        [name] = text_run.unfinished_harvests()
+        components = text_run.harvest_work(name) / "components.safetensors"
         components.write_bytes(components.read_bytes()[:100])
         return count(*args, **options)
 
@@ -130,7 +131,7 @@ def test_what_a_worker_cannot_do_is_said_in_its_words(
 
     count = harvesting.count_with_workers
     monkeypatch.setattr(harvesting, "count_with_workers", spoil)
-    with pytest.raises(SpdError, match=r"step_10.* is damaged") as caught:
+    with pytest.raises(SpdError, match=r"components\.safetensors is damaged.*Remove .*\.work") as caught:
         harvest_of(text_run, workers=2, **WORK)
     assert caught.value.exit_code == 2
     assert len(started) == 2
