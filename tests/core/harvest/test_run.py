@@ -118,8 +118,9 @@ def test_a_stopped_harvest_goes_on_as_if_it_had_not_been(
     text_run: RunDirectory, harvest_of: Harvesting, hearer: Any, same_tables: Any, at: int
 ) -> None:
     whole = harvest_of(text_run, positions=1200, batch_size=4)
+    stopper = hearer(at, interrupt)
     with pytest.raises(Interrupted, match=r"stopped after \d+.*of 1,200 positions.*--resume") as caught:
-        harvest_of(text_run, stopper := hearer(at, interrupt), positions=1200, batch_size=4)
+        harvest_of(text_run, stopper, positions=1200, batch_size=4)
     assert stopper.messages.count("stopping: what was counted is being saved") == 1
     assert caught.value.exit_code == 130
     assert text_run.harvest_names() == [whole.folder.name]

@@ -169,11 +169,11 @@ def test_saving_takes_a_small_share_of_the_time(
     assert 3 <= len(saves) <= 5, saves
 
 
-def test_open_run_takes_a_step(text_run: RunDirectory, tmp_path: Path) -> None:
-    model, _, _ = open_run(text_run, tmp_path, step=10)
+def test_open_run_takes_a_checkpoint(text_run: RunDirectory, tmp_path: Path) -> None:
+    model, _, _ = open_run(text_run, tmp_path, checkpoint=text_run.checkpoint(10))
     assert len(model.sites) == 4
     with pytest.raises(SpdError, match="step_11"):
-        open_run(text_run, tmp_path, step=11)
+        open_run(text_run, tmp_path, checkpoint=text_run.checkpoint(11))
 
 
 def test_a_state_replaced_while_it_is_opened_loses_nothing(
