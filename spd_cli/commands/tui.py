@@ -21,7 +21,9 @@ DemoOption = Annotated[
 ScreenshotOption = Annotated[
     tuple[str, Path] | None,
     typer.Option(
-        "--screenshot", metavar="SCREEN FILE.svg", help="Write a picture of a screen instead of opening it."
+        "--screenshot",
+        metavar="SCREEN[/TEXT] FILE.svg",
+        help="Write a picture of a screen, narrowed by TEXT, instead of opening it.",
     ),
 ]
 SizeOption = Annotated[

@@ -1,0 +1,1 @@
+"""The browser in the terminal: runs, training and components, over SSH and without a mouse."""

@@ -1,0 +1,399 @@
+"""The base of every screen: title line, body, status line, command and search line, background work.
+
+A screen is a subclass of `SpdScreen`:
+
+    class ComponentsScreen(SpdScreen):
+        MODE = "components"
+        HINTS = "⏎ open  / narrow  s sort  ? keys"
+        BINDINGS = [bind("sort"), bind("centre", "c", "centre the examples")]
+
+        def compose_body(self) -> ComposeResult:
+            yield FrameTable(id="components")
+
+        def refresh_view(self) -> None:
+            self.run_in_background(read_table, self.run, what="reading the harvest", done=self.show_table)
+
+What a subclass may define, all of it optional but `compose_body`:
+
+- `compose_body()`: the widgets between title and status line.
+- `refresh_view()`: load what is shown; called once after the first paint and whenever `r` is pressed.
+- `narrow(text)`: `/` search, called at every key with the text so far; the screen filters in the background.
+- `commands()`: the `:` commands of this screen, added to those of every screen.
+- `go_back()`: a step back inside the screen; False lets Backspace leave it.
+- `loaded_text()`: what the status line says is loaded.
+
+What it calls: `run_in_background`, `say`, `set_facts`, `set_hints`, `set_crumbs`, `copy`, `remember`,
+`remembered`, `ask`, and of `self.app` (`SpdApp`): `open_run`, `go_to_mode`, `clock`, `context`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.reactive import var
+from textual.screen import Screen
+
+from spd_tui.commands import Command, Completion, completions, parse
+from spd_tui.keys import bind
+from spd_tui.loading import Job, reason
+from spd_tui.messages import Answered
+from spd_tui.widgets.breadcrumb import Breadcrumb
+from spd_tui.widgets.notice import Kind, Notice
+from spd_tui.widgets.status_line import StatusLine
+
+if TYPE_CHECKING:
+    from core.runs.catalogue import RunEntry
+    from spd_tui.app import SpdApp
+    from spd_tui.context import Context
+    from spd_tui.widgets.command_line import CommandLine
+
+Value = TypeVar("Value")
+
+
+class SpdScreen(Screen[Any]):
+    """A screen of the browser; see the module for what a subclass defines."""
+
+    MODE: ClassVar[str] = ""
+    """Name of its mode in `spd_tui.modes.MODES`; empty for a screen pushed over one."""
+    HINTS: ClassVar[str] = "? keys"
+    """The keys worth knowing, at the right of the status line, two spaces apart, the most important last."""
+    SEARCH_SIGN: ClassVar[str] = "/"
+    """What stands before the search text."""
+    AUTO_FOCUS = "FrameTable"
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (70, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    """Classes by width: the card is its own screen, goes under the table, or beside it."""
+    BINDINGS: ClassVar = [
+        bind("back"),
+        bind("search"),
+        bind("retry"),
+        bind("command"),
+        bind("help"),
+        bind("next_pane"),
+        bind("previous_pane"),
+        bind("stop"),
+    ]
+
+    focused = var[Any](None)
+    """As of every screen, but another focus is painted by the widgets it concerns, not by all of them."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def app(self) -> "SpdApp":
+            """The browser."""
+            ...
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._crumbs: tuple[str, ...] = ()
+        self._facts = ""
+        self._hints = self.HINTS
+        self._search = ""
+        self._failed: dict[str, Job] = {}
+        self._line: CommandLine | None = None
+
+    # ---- what a subclass defines
+
+    def compose_body(self) -> ComposeResult:
+        """The widgets between the title and the status line."""
+        yield from ()
+
+    def refresh_view(self) -> None:
+        """Load what is shown, in the background; called after the first paint and by `r`."""
+
+    def narrow(self, text: str) -> None:
+        """Show only what fits `text`; called at every key of a search, and with "" when it is given up."""
+
+    def commands(self) -> list[Command]:
+        """The `:` commands of this screen; those of every screen are in `shared_commands`."""
+        return []
+
+    def go_back(self) -> bool:
+        """Take a step back inside the screen; False when there is none."""
+        return False
+
+    def run_at_cursor(self) -> str | None:
+        """The run to open when a screen that needs one is asked for and none is open."""
+        return None
+
+    def known_runs(self) -> Sequence[str]:
+        """What `:open` completes, asked of the first screen."""
+        return ()
+
+    def loaded_text(self) -> str:
+        """What the status line says is loaded."""
+        return self.context.describe()
+
+    # ---- what a subclass calls
+
+    @property
+    def context(self) -> "Context":
+        """What is open."""
+        return self.app.context
+
+    @property
+    def run(self) -> "RunEntry":
+        """The open run, for screens of a mode with `needs_run`.
+
+        Raises:
+            RuntimeError: no run is open.
+        """
+        if self.app.context.run is None:
+            raise RuntimeError(f"the {self.MODE} screen was opened without a run")
+        return self.app.context.run
+
+    @property
+    def search(self) -> str:
+        """The text of the `/` search; empty without one."""
+        return self._search
+
+    @property
+    def open_line(self) -> "CommandLine | None":
+        """The command or search line, while it takes the keys."""
+        return None if self._line is None or self._line.closed else self._line
+
+    def run_in_background(
+        self,
+        function: Callable[..., Value],
+        *args: Any,
+        what: str,
+        done: Callable[[Value], object] | None = None,
+        failed: Callable[[BaseException], object] | None = None,
+        group: str | None = None,
+        quiet: bool = False,
+        with_job: bool = False,
+        **kwargs: Any,
+    ) -> Job:
+        """Call `function(*args, **kwargs)` in a thread; the screen stays usable.
+
+        The function must touch no widget. Its value goes to `done` on the screen's own thread; its error goes
+        to `failed`, else it is said in a notice and `r` does the work again. The status line names the work,
+        counts its seconds, and Esc stops it (its answer is then thrown away).
+
+        Args:
+            function: The work.
+            args: Its arguments, `kwargs` the named ones.
+            what: What it does, as people read it: "reading the harvest".
+            group: A later job of the same group replaces an earlier one of this screen.
+            quiet: Not shown and not stopped by Esc: small work that repeats.
+            with_job: Pass the `Job` first, for work that asks `job.check()` whether it was stopped.
+        """
+
+        def start() -> Job:
+            job = Job(what, self, start, group or what, quiet, done, failed)
+            self._failed.pop(job.group or what, None)
+            work = partial(function, job, *args, **kwargs) if with_job else partial(function, *args, **kwargs)
+            return self.app.jobs.begin(job, work)
+
+        return start()
+
+    def say(self, text: str, kind: Kind = "info") -> None:
+        """Say something over the status line until the next key."""
+        self.query_one(Notice).say(text, kind)
+
+    def unsay(self) -> None:
+        """Take back what was said."""
+        self.query_one(Notice).clear()
+
+    def set_facts(self, facts: str) -> None:
+        """What there is, at the right of the title: `12 runs  1 running`."""
+        self._facts = facts
+        self.show_title()
+
+    def set_hints(self, hints: str) -> None:
+        """The keys worth knowing now, two spaces apart."""
+        self._hints = hints
+        self.show_status()
+
+    def set_crumbs(self, *crumbs: str) -> None:
+        """Where we are inside the screen, after its name in the title."""
+        self._crumbs = crumbs
+        self.show_title()
+
+    def copy(self, text: str, what: str) -> None:
+        """Copy to the terminal's clipboard and to a file, and say so."""
+        self.app.copy_text(text, what, self)
+
+    def remember(self, **values: Any) -> None:
+        """Keep plain JSON values for this person and screen until next time."""
+        self.app.memory.of_screen(self.MODE).update(values)
+
+    def remembered(self, name: str, otherwise: Value) -> Value:
+        """A value kept by `remember`, if it is there and of the same type as `otherwise`."""
+        value = self.app.memory.of_screen(self.MODE).get(name, otherwise)
+        return value if isinstance(value, type(otherwise)) else otherwise
+
+    def stopped(self, job: Job) -> None:
+        """One of this screen's jobs was stopped; `r` does it again."""
+        self._failed[job.group or job.what] = job
+
+    def set_search(self, text: str) -> None:
+        """Narrow to `text`, as if it had been typed after `/`."""
+        self._search = text
+        self.narrow(text)
+        self.show_title()
+
+    # ---- the frame
+
+    def compose(self) -> ComposeResult:
+        """Title line, body, notice, status line."""
+        yield Breadcrumb(id="title")
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield Notice(id="notice")
+        yield StatusLine(id="status")
+
+    def on_mount(self) -> None:
+        """Load after the first paint, so that it is not delayed by imports in a thread."""
+        self.show_title()
+        self.show_status()
+        self.call_after_refresh(self.refresh_view)
+
+    def on_screen_resume(self) -> None:
+        """Other screens may have changed what is open meanwhile."""
+        self.show_title()
+        self.show_status()
+
+    def on_unmount(self) -> None:
+        """Nobody waits for the answers of a screen that has gone."""
+        self.app.jobs.stop_all(self)
+
+    def trail(self) -> tuple[str, ...]:
+        """Where we are: the program, the run, the screen, the place inside it."""
+        run = self.context.run
+        needs_run = self.MODE not in ("", "runs") and run is not None
+        names = [f"{run.manifest.recipe or 'imported'} {run.run_id}"] if needs_run and run else []
+        return ("spd", *names, *([self.MODE] if self.MODE else []), *self._crumbs)
+
+    def show_title(self) -> None:
+        """Paint the title line, if it has changed."""
+        if self.is_mounted:
+            facts = f"{self._facts}   /{self._search}" if self._search else self._facts
+            self.query_one(Breadcrumb).show(self.trail(), facts)
+
+    def show_status(self) -> None:
+        """Paint the status line, if it has changed."""
+        for status in self.query(StatusLine):  # none before it is mounted and while the screen goes
+            status.show(self.loaded_text(), self._hints)
+            status.show_jobs(self.app.jobs.visible())
+
+    def on_key(self, event: events.Key) -> None:
+        """What was said has been read."""
+        self.query_one(Notice).clear()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """`/` is there only where a search means something."""
+        if action == "search":
+            return type(self).narrow is not SpdScreen.narrow
+        return super().check_action(action, parameters)
+
+    # ---- answers of background work
+
+    def _on_answered(self, message: Answered) -> None:
+        job, error = message.job, message.error
+        if not self.app.jobs.finish(job):
+            return
+        if error is None:
+            if job.done is not None:
+                job.done(message.value)
+        elif job.failed is not None:
+            job.failed(error)
+        else:
+            self._failed[job.group or job.what] = job
+            self.say(f"{job.what} failed: {reason(error)} r tries again.", "error")
+
+    # ---- keys of every screen
+
+    def action_back(self) -> None:
+        """Stop what is being worked on (Esc), else go a step back."""
+        self.app.go_back()
+
+    def action_retry(self) -> None:
+        """Do again what failed, else load everything anew."""
+        failed, self._failed = self._failed, {}
+        for job in failed.values():
+            job.start()
+        if not failed:
+            self.refresh_view()
+
+    def action_stop(self) -> None:
+        """Stop what is being worked on."""
+        if not self.app.stop_jobs():
+            self.say("Nothing is being worked on; q leaves.")
+
+    def action_help(self) -> None:
+        """Show the keys and commands of this screen."""
+        self.app.show_help(self)
+
+    def action_search(self) -> None:
+        """Open the search line."""
+        before = self._search
+
+        def keep(text: str) -> None:
+            self.app.memory.typed("search", text)
+            if text != self._search:
+                self.set_search(text)
+
+        self.ask(
+            self.SEARCH_SIGN,
+            keep,
+            value=before,
+            changed=self.set_search,
+            cancelled=lambda: self.set_search(before),
+            history=self.app.memory.history("search"),
+        )
+
+    def action_command(self, text: str = "") -> None:
+        """Open the command line."""
+        commands = self.all_commands()
+
+        def complete(line: str) -> Sequence[Completion]:
+            return completions(line, commands)
+
+        self.ask(
+            ":",
+            self.run_command,
+            value=text,
+            complete=complete,
+            history=self.app.memory.history("command"),
+        )
+
+    def all_commands(self) -> list[Command]:
+        """The commands of this screen and those of every screen; the screen's own win."""
+        own = self.commands()
+        names = {command.name for command in own}
+        return own + [command for command in self.app.shared_commands() if command.name not in names]
+
+    def run_command(self, line: str) -> None:
+        """Do what a `:` line says; what cannot be done is said."""
+        from core.errors import SpdError
+
+        if not line.strip():
+            return
+        self.app.memory.typed("command", line.strip())
+        try:
+            command, argument = parse(line, self.all_commands())
+            command.run(argument)
+        except SpdError as error:
+            self.say(str(error), "error")
+
+    def ask(self, sign: str, submitted: Callable[[str], object], **prompt: Any) -> None:
+        """Ask for a line of text at the bottom; `prompt` are further fields of `command_line.Prompt`."""
+        from spd_tui.widgets.command_line import CommandLine, Prompt
+
+        if self.open_line is not None:
+            self.open_line.close()
+        self.query_one(Notice).clear()
+        self._line = CommandLine(Prompt(sign, submitted, **prompt))
+        self.mount(self._line)
+
+    def action_next_pane(self) -> None:
+        """The keys go to the next part of the screen."""
+        self.focus_next()
+
+    def action_previous_pane(self) -> None:
+        """The keys go to the part before."""
+        self.focus_previous()

@@ -1,0 +1,91 @@
+"""What any program on a whole terminal owes: keys in their order, Ctrl+Z, and a clean end when it is killed.
+
+Textual hands a key to the widget that has the focus when the key arrives. Of several that arrive together, as
+over a slow line, those after `:` would then go to the table below: `:sort` would sort, and `:d` would delete.
+Here every key is dealt with before the next is looked at.
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from textual import events, on
+from textual.app import App
+from textual.driver import Driver
+
+from spd_tui.keys import bind
+from spd_tui.screens.base import SpdScreen
+
+
+class TerminalApp(App[Any]):
+    """An app that deals with keys strictly one after the other and gives the terminal back in every case."""
+
+    BINDINGS: ClassVar = [bind("suspend", action="suspend_process"), bind("quit")]
+
+    def remember_place(self) -> None:
+        """Write down what is worth keeping for next time."""
+
+    def on_mount(self) -> None:
+        """Be told before the end; without a terminal (tests, pictures) the usual end will do."""
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, self._terminated)
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    def action_command_palette(self) -> None:
+        """Open the palette; imported here, as most people start without it."""
+        from spd_tui.palette import SpdCommandPalette
+
+        if not SpdCommandPalette.is_open(self):
+            self.push_screen(SpdCommandPalette(id="--command-palette"))
+
+    @on(Driver.SignalResume)
+    def _repaint(self) -> None:
+        """After `fg`: the terminal has forgotten everything that was painted."""
+        self.screen.refresh(layout=True)
+        for widget in self.screen.walk_children():
+            widget.refresh()
+
+    def _terminated(self) -> None:
+        self.remember_place()
+        self.exit(return_code=128 + signal.SIGTERM)
+
+    def _hung_up(self) -> None:
+        self.remember_place()
+        # The terminal is gone: there is nothing to restore, and writing to it could wait for ever.
+        os._exit(128 + signal.SIGHUP)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and pasted text wait for the screen or the line that was opened before them."""
+        screen = self.screen_stack[-1] if self.screen_stack else None
+        typed = isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded
+        if typed and isinstance(screen, SpdScreen) and await _there(screen):
+            if (line := screen.open_line) is not None:
+                await line.ready()
+            if isinstance(event, events.Key) and await self._take(event, screen):
+                return
+        await super().on_event(event)
+
+    async def _take(self, event: events.Key, screen: SpdScreen) -> bool:
+        """Deal with a key now; False when nothing is bound to it."""
+        if not self.app_focus:
+            self.app_focus = True
+        if await self._check_bindings(event.key, priority=True):
+            return True
+        line = screen.open_line
+        if line is not None and line.takes_keys:
+            if await line.take(event):
+                return True
+        else:
+            screen.on_key(event)
+        return await self._check_bindings(event.key)
+
+
+async def _there(screen: SpdScreen) -> bool:
+    """Wait until a screen has its widgets, a few milliseconds; False when that takes too long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await screen._mounted_event.wait()
+    return screen.is_mounted
