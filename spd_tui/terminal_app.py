@@ -14,15 +14,21 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import App
 from textual.driver import Driver
+from textual.timer import Timer
 
 from spd_tui.keys import bind
 from spd_tui.screens.base import SpdScreen
+
+REST_SECONDS = 0.15
+"""A size that has not changed for so long has come to rest."""
 
 
 class TerminalApp(App[Any]):
     """An app that deals with keys strictly one after the other and gives the terminal back in every case."""
 
     BINDINGS: ClassVar = [bind("suspend", action="suspend_process"), bind("quit")]
+
+    _at_rest: Timer | None = None
 
     def remember_place(self) -> None:
         """Write down what is worth keeping for next time."""
@@ -41,9 +47,22 @@ class TerminalApp(App[Any]):
         if not SpdCommandPalette.is_open(self):
             self.push_screen(SpdCommandPalette(id="--command-palette"))
 
+    @on(events.Resize)
+    def _resized(self) -> None:
+        """Paint all of the screen once its size has come to rest.
+
+        A terminal that is made small and large again drops lines on the way, and when the app hears of it the
+        size may be what it was: then nothing would be painted.
+        """
+        if self._at_rest is not None:
+            self._at_rest.stop()
+        self._at_rest = self.set_timer(REST_SECONDS, self._repaint)
+
     @on(Driver.SignalResume)
     def _repaint(self) -> None:
-        """After `fg`: the terminal has forgotten everything that was painted."""
+        """The terminal has forgotten what was painted, as after `fg`."""
+        if not self.screen_stack:  # on its way out
+            return
         self.screen.refresh(layout=True)
         for widget in self.screen.walk_children():
             widget.refresh()

@@ -104,7 +104,9 @@ class Harvest:
 
             path = self.folder / f"{table}.parquet"
             if not path.is_file():
-                raise UsageError(f"the harvest {self.folder} is incomplete: {path.name} is missing.")
+                raise UsageError(
+                    f"the harvest {self.folder} is incomplete: {path.name} is missing.", "Harvest again."
+                )
             self._scans[table] = pl.scan_parquet(path)
         return self._scans[table]
 

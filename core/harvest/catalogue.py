@@ -66,7 +66,11 @@ def naming_damage(harvest: Harvest) -> Iterator[None]:
             raise
         bad = _damaged_table(harvest) or str(harvest.folder)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpdError(f"{bad} cannot be read: {reason}.", "Harvest again: spd harvest RUN.") from error
+        raise SpdError(f"{bad} cannot be read: {reason}.", f"Harvest again: {_command(harvest)}.") from error
+
+
+def _command(harvest: Harvest) -> str:
+    return f"spd harvest {harvest.manifest.get('run_id') or harvest.folder.parents[1].name}"
 
 
 def _entry(folder: Path) -> HarvestEntry:

@@ -59,7 +59,8 @@ def loaded_by(python: Run, statement: str, tmp_path: Path) -> set[str]:
 def test_core_is_ours(root: Path, python: Run, tmp_path: Path) -> None:
     # Another installed distribution with a top-level `core` would win silently.
     assert Path(core.__file__).parent == root / "core"
-    script = "import core, spd_cli, spd_tui; print(*(m.__file__ for m in (core, spd_cli, spd_tui)), sep='\\n')"
+    names = "core, spd_cli, spd_tui"
+    script = f"import {names}; print(*(module.__file__ for module in ({names})), sep='\\n')"
     found = python(script, cwd=tmp_path).stdout.splitlines()
     assert [Path(place).parent for place in found] == [root / "core", root / "spd_cli", root / "spd_tui"]
 
