@@ -29,6 +29,7 @@ class TerminalApp(App[Any]):
     BINDINGS: ClassVar = [bind("suspend", action="suspend_process"), bind("quit")]
 
     _at_rest: Timer | None = None
+    _painted = False
 
     def remember_place(self) -> None:
         """Write down what is worth keeping for next time."""
@@ -39,6 +40,10 @@ class TerminalApp(App[Any]):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, self._terminated)
             loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        self.call_after_refresh(self.set_timer, REST_SECONDS, self._first_paint)
+
+    def _first_paint(self) -> None:
+        self._painted = True
 
     def action_command_palette(self) -> None:
         """Open the palette; imported here, as most people start without it."""
@@ -56,7 +61,8 @@ class TerminalApp(App[Any]):
         """
         if self._at_rest is not None:
             self._at_rest.stop()
-        self._at_rest = self.set_timer(REST_SECONDS, self._repaint)
+        if self._painted:  # for the sizes before, everything is painted anyway
+            self._at_rest = self.set_timer(REST_SECONDS, self._repaint)
 
     @on(Driver.SignalResume)
     def _repaint(self) -> None:

@@ -52,13 +52,13 @@ def walk(terminal: Terminal) -> None:
     terminal.send("Enter")
     terminal.wait_for(r"synthetic-480 [›>] run\b", "minimality")
     terminal.send("3")
-    text = terminal.wait_for(r"[›>] components", COMPONENT, "live of 480", r"\d firings")
+    text = terminal.wait_for(r"[›>] components", COMPONENT, "live of 480", r"\d firin")
     second = list(re.finditer(COMPONENT, text))[1][0][1:]
     terminal.send("j")
     terminal.wait_for(f"(?m)^[▸>]{re.escape(second)}")
     layer, index = second.split()
     terminal.send("Enter")
-    terminal.wait_for(rf"{re.escape(layer)}:{index}\b", r"\d firings", r"\[examples\]", r"position \d+")
+    terminal.wait_for(rf"{re.escape(layer)}:{index}\b", r"\d firin", r"\[examples\]", r"position \d+")
     terminal.send("BSpace")
     terminal.wait_until(lambda text: not re.search(r"position \d+", text), "the table after the card")
     terminal.send("BSpace")
@@ -88,7 +88,7 @@ def test_without_colours_no_colour_is_sent(root: Path, tmp_path: Path) -> None:
         terminal.wait_for("synthetic-480 ")
         assert not COLOUR.search(terminal.styled())
         terminal.send("3")
-        terminal.wait_for(COMPONENT, r"\d firings", r"\[\S+\]\S*…")
+        terminal.wait_for(COMPONENT, r"\d firin", r"\[\S+\]\S*…")
         styled = terminal.styled()
         assert not COLOUR.search(styled), COLOUR.search(styled)
         assert "▸" in terminal.text()
@@ -98,7 +98,7 @@ def test_a_terminal_of_16_colours_gets_only_those(root: Path, tmp_path: Path) ->
     with browser(root, tmp_path, 100, 30, {"TERM": "xterm"}) as terminal:
         terminal.wait_for("synthetic-480 ")
         terminal.send("3")
-        terminal.wait_for(COMPONENT, r"\d firings", r"\[\S+\]\S*…")
+        terminal.wait_for(COMPONENT, r"\d firin", r"\[\S+\]\S*…")
         assert not MANY_COLOURS.search(terminal.styled())
 
 
@@ -106,7 +106,7 @@ def test_a_locale_without_unicode_gets_plain_marks_and_is_told(root: Path, tmp_p
     with browser(root, tmp_path, 100, 30, {"LC_ALL": "C"}) as terminal:
         assert terminal.wait_for("synthetic-480 ", "encoding is ascii").isascii()
         terminal.send("3")
-        text = terminal.wait_for(COMPONENT, r"\d firings", r"\[\S+\]\S*~")
+        text = terminal.wait_for(COMPONENT, r"\d firin", r"\[\S+\]\S*~")
         assert text.isascii()
         assert re.search(r"(?m)^>\d\.\w+", text)
 
@@ -118,7 +118,7 @@ def test_it_goes_on_through_a_storm_of_sizes(root: Path, tmp_path: Path) -> None
         terminal.wait_for(COMPONENT)
         for columns, rows in [(60, 20), (200, 50), (70, 21), (99, 24), (101, 60), (30, 8), (80, 24)] * 3:
             terminal.resize(columns, rows)
-        terminal.wait_for("components", COMPONENT, r"\d firings")
+        terminal.wait_for("components", COMPONENT, r"\d firin")
         terminal.send("q")
         assert terminal.wait_for_exit() == 0
 
