@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from core.blocks import heights
 from spd_cli import report
-from spd_cli.numbers import aligned, columns_of_blocks, digits
+from spd_cli.numbers import aligned, digits
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +36,7 @@ def density_histogram(rates: "BaseRates") -> str:
     from core.harvest.base_rates import DENSITY_DECADES
 
     low, high = DENSITY_DECADES
-    blocks = "".join(2 * block for block in columns_of_blocks(rates.density_histogram))
+    blocks = "".join(2 * block for block in heights(rates.density_histogram))
     highest = max(rates.density_histogram)
     return f"1e{low} |{blocks}| {10**high}   (components by density; {highest:,} in the highest)"
 

@@ -12,7 +12,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from spd_cli.numbers import aligned, bar, columns_of_blocks, digits, height
+from core.blocks import bar, height, heights
+from spd_cli.numbers import aligned, digits
 
 if TYPE_CHECKING:
     from core.harvest.card import Associate, ComponentCard, Example, ExampleToken
@@ -82,7 +83,7 @@ def _histogram(card: "ComponentCard") -> Iterator[Text]:
     counts, edges = card.histogram.counts, card.histogram.edges
     first = next((place for place, count in enumerate(counts) if count), 0)
     # Two columns a bin: blocks of one column are hard to tell apart.
-    blocks = "".join(2 * block for block in columns_of_blocks(counts[first:]))
+    blocks = "".join(2 * block for block in heights(counts[first:]))
     yield Text(f"CI at firings (the highest column: {max(counts):,})", TITLE)
     yield Text(f"|{blocks}|")
     left = digits(edges[first])

@@ -24,9 +24,6 @@ REDRAW_SECONDS = 0.25
 LINE_SECONDS = 5.0
 """Longest silence between plain progress lines at the start of a phase."""
 
-UNITS: Mapping[str, str | None] = {"harvest": None, "merging": None, "writing": None}
-"""What phases count that do not count steps; None where their notes say the rate, or it says nothing."""
-
 
 class Pace:
     """Rate and remaining time of one phase, over about the last half minute."""
@@ -95,8 +92,8 @@ class Report:
         else:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` steps of `phase`; cheap, so it may be called every step."""
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
+        """`done` of `total` of `phase`, in `unit`s; cheap, so it may be called every step."""
         if self.quiet:
             return
         now = monotonic()
@@ -104,7 +101,6 @@ class Report:
         if fresh:
             # The first call comes after the first step of the phase (or of the rest of a resumed one),
             # whose time is unknown, so it counts as the start.
-            unit = UNITS.get(phase, "step")
             self._phase, self._pace, self._percent = phase, Pace(done, total, now, unit), 0
         self._pace.add(done, now)
         if self.live:

@@ -107,9 +107,9 @@ def _harvested(
     stream = SyntheticStream(layers, words, batch=_BATCH, length=_LENGTH, seed=seed)
     count = max(1, positions // (_BATCH * _LENGTH))
     for done, batch in enumerate(stream.batches(count)):
-        observer.progress("harvest", done, count)
+        observer.progress("harvest", done, count, unit=None)
         engine.add_batch(batch)
-    observer.progress("harvest", count, count)
+    observer.progress("harvest", count, count, unit=None)
     return engine
 
 

@@ -1,37 +1,11 @@
-"""Which harvests a run has, and opening one; no torch, and no polars before a table is read."""
+"""Opening a harvest of a run, and naming what is damaged; no torch, and no polars before a table is read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 from core.errors import SpdError, UsageError, nearest_names
 from core.harvest.artifact import TABLES, Harvest
 from core.runs.directory import RunDirectory
-
-
-@dataclass(frozen=True)
-class HarvestEntry:
-    """One finished harvest of a run."""
-
-    name: str
-    """Name of its folder."""
-    folder: Path
-    created: datetime | None
-    """When it was begun; None where its manifest does not say."""
-    positions: int
-    """Token positions (of toys: samples) that were counted."""
-    components: int
-    fired: int
-    """Components that fired at least once."""
-    problem: str | None
-    """Why it cannot be opened; its numbers are then 0."""
-
-
-def list_harvests(run: RunDirectory) -> list[HarvestEntry]:
-    """The finished harvests of a run, newest first; one that cannot be opened says why."""
-    return [_entry(run.harvests / name) for name in reversed(run.harvest_names())]
 
 
 def open_harvest(run: RunDirectory, name: str | None = None) -> Harvest:
@@ -71,26 +45,6 @@ def naming_damage(harvest: Harvest) -> Iterator[None]:
 
 def _command(harvest: Harvest) -> str:
     return f"spd harvest {harvest.manifest.get('run_id') or harvest.folder.parents[1].name}"
-
-
-def _entry(folder: Path) -> HarvestEntry:
-    try:
-        harvest = Harvest(folder)
-        created = harvest.manifest.get("created")
-        return HarvestEntry(
-            name=folder.name,
-            folder=folder,
-            created=None if created is None else datetime.fromisoformat(str(created)),
-            positions=harvest.positions,
-            components=sum(width for _, width in harvest.layers),
-            fired=int(harvest.manifest["components_fired"]),
-            problem=None,
-        )
-    except SpdError as error:
-        problem = str(error)
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"{folder / 'manifest.json'} is damaged: {type(error).__name__} {error}"
-    return HarvestEntry(folder.name, folder, None, 0, 0, 0, problem)
 
 
 def _damaged_table(harvest: Harvest) -> str | None:

@@ -87,11 +87,6 @@ class Query:
     descending: bool = True
     limit: int | None = None
 
-    @property
-    def narrows(self) -> bool:
-        """Whether it may leave a component out."""
-        return replace(self, sort=None, descending=True) != Query()
-
 
 def parse_query(text: str, columns: Sequence[str] = COLUMNS) -> Query:
     """The query that `text` stands for (see the module), over a table with these columns.

@@ -24,15 +24,8 @@ from core.harvest.tables import (
     OutputTable,
     TokenTable,
 )
+from core.native import _harvest
 from core.runs.files import new_file
-
-try:
-    from core import _harvest
-except ImportError as error:
-    raise SpdError(
-        f"the compiled kernels core._harvest cannot be loaded ({error}).",
-        "Build them with `make build` in the project folder, or install the package with `pip install .`.",
-    ) from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

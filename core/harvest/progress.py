@@ -47,4 +47,4 @@ class HarvestProgress:
     def _tell(self) -> None:
         rate = self.rate()
         note = "" if rate is None else f"{rate:,.0f} {self._unit}/s"
-        self._observer.progress("harvest", self.positions, self._plan.positions, note)
+        self._observer.progress("harvest", self.positions, self._plan.positions, note, None)

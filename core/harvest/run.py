@@ -108,11 +108,11 @@ def harvest_run(request: HarvestRequest, observer: Observer) -> HarvestResult:
         _remove_leftovers(work)
         engine = _counted(work, lambda: stop.requested)
         seconds, rate = monotonic() - began, work.progress.rate()
-        observer.progress("writing", 0, 1)
+        observer.progress("writing", 0, 1, unit=None)
         counts = _base_rates(engine)
         details = _details(work, seconds, rate)
         _write(work, engine, details)
-        observer.progress("writing", 1, 1)
+        observer.progress("writing", 1, 1, unit=None)
         # The artifact is whole: what cannot be removed is only in the way.
         shutil.rmtree(work.folder, ignore_errors=True)
     summary = {
@@ -247,7 +247,7 @@ def _merged(work: _Work, watch: Watch) -> HarvestEngine | None:
         if watch.stopping():
             raise Interrupted("stopped before the shards were merged; all of them are saved.", _GO_ON)
         if work.plan.shards > 1:
-            work.observer.progress("merging", done, work.plan.shards)
+            work.observer.progress("merging", done, work.plan.shards, unit=None)
         found = states.load(watch.tell)
         if found is None or found[1] < len(work.plan.batches_of(states.shard)):
             return None

@@ -10,8 +10,11 @@ class Observer(Protocol):
         """One line of talk."""
         ...
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` steps of a phase; called often, so it must be cheap."""
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
+        """`done` of `total` of a phase; called often, so it must be cheap.
+
+        `unit` is what is counted; None where the note says how fast it goes, or speed says nothing.
+        """
         ...
 
 
@@ -21,5 +24,5 @@ class Silent:
     def message(self, text: str) -> None:
         """Forgets the line."""
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         """Forgets the numbers."""

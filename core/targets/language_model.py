@@ -152,7 +152,7 @@ class _Reports:
         """One line of talk."""
         self._hear(TargetProgress("pretraining", 0, 0, None, 0, text))
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         """Updates done."""
         self._hear(TargetProgress("training", done, total, None, 0, note, work=phase))
 

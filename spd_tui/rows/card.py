@@ -9,13 +9,14 @@ from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
+from core.blocks import height, heights
 from spd_tui.widgets.associates import (
     MEASURE_MEANINGS,
     MEASURE_TITLES,
     Kind,
     associate_lines,
 )
-from spd_tui.widgets.bars import grouped, height, heights, three_digits
+from spd_tui.widgets.bars import grouped, three_digits
 from spd_tui.widgets.rank_plot import rank_plot_lines
 from spd_tui.widgets.tokens import (
     Tone,

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from spd_tui.widgets.bars import MISSING, align_decimal, grouped, three_digits
+from core.blocks import align_decimal
+from spd_tui.widgets.bars import MISSING, grouped, three_digits
 from spd_tui.widgets.tokens import harmless
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.blocks import align_decimal
 from core.runs.overview import describe_verdict
-from spd_tui.widgets.bars import align_decimal, grouped, three_digits
+from spd_tui.widgets.bars import grouped, three_digits
 
 MASKS = {
     "target": "the target itself",

@@ -9,7 +9,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from spd_tui.widgets.bars import SET_MARKS, SET_STYLES, align_decimal, bar, overlap_bar, three_digits
+from core.blocks import align_decimal, bar
+from spd_tui.widgets.bars import SET_MARKS, SET_STYLES, overlap_bar, three_digits
 from spd_tui.widgets.tokens import ELLIPSIS, harmless
 
 Kind = Literal["component", "input", "feature", "output"]

@@ -17,7 +17,7 @@ from rich.color_triplet import ColorTriplet
 from rich.style import Style
 from rich.text import Text
 
-from spd_tui.widgets.bars import HEIGHTS, height
+from core.blocks import HEIGHTS, height
 
 Shading = Literal["importance", "activation", "both"]
 Tone = Literal["dark", "light", "16"]

@@ -74,14 +74,14 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def test_two_doors_to_the_compiled_kernels(root: Path, sources: tuple[Path, ...]) -> None:
+def test_one_door_to_the_compiled_kernels(root: Path, sources: tuple[Path, ...]) -> None:
     # The contracts read Python files only and do not see the binary.
     doors = [
         str(path)
         for path in sources
         if any(name.startswith("core._harvest") for name in imported(ast.parse((root / path).read_text())))
     ]
-    assert doors == ["core/harvest/kernel.py", "core/native.py"]
+    assert doors == ["core/native.py"]
 
 
 def test_the_product_imports_neither_its_tests_nor_the_crate(root: Path, sources: tuple[Path, ...]) -> None:

@@ -66,11 +66,11 @@ class Core:
 
     def harvest_run(self, request: HarvestRequest, observer: Observer) -> Any:
         self.requests.append(request)
-        observer.progress("harvest", 0, 1000)
+        observer.progress("harvest", 0, 1000, unit=None)
         if self.error:
             request.run.harvest_work("h-20300101-000000").mkdir(parents=True)
             raise self.error
-        observer.progress("harvest", 1000, 1000, "123,456 tokens/s")
+        observer.progress("harvest", 1000, 1000, "123,456 tokens/s", unit=None)
         folder = request.run.harvest(request.run.harvest_names()[-1])
         return SimpleNamespace(folder=folder, summary={"folder": str(folder), "never_fired": 7})
 

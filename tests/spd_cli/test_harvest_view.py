@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from core.blocks import height
 from core.harvest.card import Example, ExampleToken
 from core.text.display import display
 from spd_cli.harvest_view import example_lines
-from spd_cli.numbers import height
 
 WORDS = [" she", "漢字", "👍", "e\u0301", "\n", "\x1b[31m", "", "a", "🇩🇪", "क्षि", "ï", " " * 5]
 TEXTS = [display(word.encode()) for word in WORDS]

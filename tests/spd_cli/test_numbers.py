@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spd_cli.numbers import aligned, bar, columns_of_blocks, digits, height
+from core.blocks import bar, height, heights
+from spd_cli.numbers import aligned, digits
 
 
 @pytest.mark.parametrize(
@@ -52,5 +53,5 @@ def test_bars_have_their_width(share: float, width: int) -> None:
 
 def test_heights() -> None:
     assert [height(x) for x in (-1.0, 0.0, 1e-9, 0.125, 0.126, 0.5, 1.0, 7.0, math.nan)] == list("  ▁▁▂▄██ ")
-    assert columns_of_blocks([0, 1, 4, 8]) == " ▁▄█"
-    assert columns_of_blocks([0, 0]) == "  " and columns_of_blocks([]) == ""
+    assert heights([0, 1, 4, 8]) == " ▁▄█"
+    assert heights([0, 0]) == "  " and heights([]) == ""

@@ -94,7 +94,7 @@ def test_phases_that_count_no_steps_say_only_the_time_left(
 ) -> None:
     with Report(live=False) as observer:
         for done in range(0, 11_000, 1000):
-            observer.progress("harvest", done, 10_000, "500 tokens/s")
+            observer.progress("harvest", done, 10_000, "500 tokens/s", unit=None)
             clock.now += 2
     lines = capsys.readouterr().err.splitlines()
     assert "16 s left, 500 tokens/s" in "".join(lines) and not any("step" in line for line in lines)

@@ -7,17 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from spd_tui.widgets.bars import (
-    align_decimal,
-    bar,
-    course,
-    grouped,
-    height,
-    heights,
-    overlap_bar,
-    shares,
-    three_digits,
-)
+from core.blocks import align_decimal, bar, height, heights
+from spd_tui.widgets.bars import course, grouped, overlap_bar, shares, three_digits
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.blocks import HEIGHTS
 from spd_tui.rows.log import log_lines, record_line
 from spd_tui.rows.run import (
     KEPT_RECORDS,
@@ -22,7 +23,6 @@ from spd_tui.rows.run import (
 )
 from spd_tui.rows.run_facts import seconds_a_step
 from spd_tui.rows.settings_tree import count, matching, settings_nodes
-from spd_tui.widgets.bars import HEIGHTS
 
 VALUES = st.one_of(
     st.none(),

@@ -19,7 +19,7 @@ class Witness:
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         self.phases.add(phase)
         if phase == "decompose" and done == self.at and self.act is not None:
             self.act()

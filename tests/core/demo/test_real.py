@@ -54,7 +54,7 @@ class _Interrupting:
     def message(self, text: str) -> None:
         pass
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         if phase == self._phase:
             signal.raise_signal(signal.SIGINT)
 

@@ -44,7 +44,7 @@ class Hearer:
     def message(self, text: str) -> None:
         self.messages.append(text)
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         if phase != "harvest":
             return
         self.counted.append(done)

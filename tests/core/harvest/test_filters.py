@@ -232,8 +232,3 @@ def test_later_columns_can_be_asked_for() -> None:
     assert select(table, query).is_empty()
     with pytest.raises(UsageError, match="'score'"):
         select(as_table([]), query)
-
-
-def test_narrows() -> None:
-    assert not parse_query("sort:density").narrows
-    assert parse_query("layer:mlp").narrows and parse_query("limit:3").narrows

@@ -158,7 +158,7 @@ workers.subprocess.Popen = start
 
 class Observer:
     def message(self, text): pass
-    def progress(self, phase, done, total, note=""):
+    def progress(self, phase, done, total, note="", unit="step"):
         if done >= 5000:
             print(*pids, flush=True)
             os.kill(os.getpid(), 9)

@@ -44,7 +44,7 @@ class Watcher:
     def message(self, text: str) -> None:
         """Nothing."""
 
-    def progress(self, phase: str, done: int, total: int, note: str = "") -> None:
+    def progress(self, phase: str, done: int, total: int, note: str = "", unit: str | None = "step") -> None:
         if phase == "decompose" and done == self.stop_at:
             signal.raise_signal(signal.SIGINT)
 
