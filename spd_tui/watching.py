@@ -54,7 +54,13 @@ class RunsWatch:
             names = []
         except OSError as error:
             names, problem = [], f"{folder} cannot be read: {error.strerror or error}."
-        self._seen = {name: self._row(folder / name) for name in names}
+        seen = {name: self._row(folder / name) for name in names}
+        # A run deleted since the folder was listed looks like a damaged one; it is none.
+        self._seen = {
+            name: known
+            for name, known in seen.items()
+            if known[1].overview is not None or (folder / name).is_dir()
+        }
         rows = sorted((row for _, row in self._seen.values()), key=lambda row: row.newest_first)
         return Listing(tuple(rows), problem)
 

@@ -169,6 +169,7 @@ def _scan(root: Path) -> tuple[list[RunEntry], dict[str, str]]:
         try:
             readable.append(open_run(place))
         except UsageError as error:
-            unreadable[place.name] = str(error)
+            if place.is_dir():  # else it was deleted since the folder was listed
+                unreadable[place.name] = str(error)
     readable.sort(key=lambda run: (run.manifest.created, run.run_id), reverse=True)
     return readable, unreadable

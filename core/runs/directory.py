@@ -112,9 +112,7 @@ class RunDirectory:
 
     def checkpoint_steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending; one still being written does not count."""
-        if not self.checkpoints.is_dir():
-            return []
-        matches = (_STEP.fullmatch(entry.name) for entry in self.checkpoints.iterdir() if entry.is_dir())
+        matches = (_STEP.fullmatch(entry.name) for entry in _entries(self.checkpoints) if entry.is_dir())
         return sorted(int(match[1]) for match in matches if match)
 
     def latest_checkpoint(self) -> Path | None:
@@ -145,9 +143,7 @@ class RunDirectory:
 
     def unfinished_harvests(self) -> list[str]:
         """The harvests under way or broken off, oldest first."""
-        if not self.harvests.is_dir():
-            return []
-        found = (_WORK.fullmatch(entry.name) for entry in self.harvests.iterdir() if entry.is_dir())
+        found = (_WORK.fullmatch(entry.name) for entry in _entries(self.harvests) if entry.is_dir())
         return sorted(match[1] for match in found if match)
 
     def finished(self, kind: str) -> list[str]:
@@ -155,15 +151,20 @@ class RunDirectory:
 
         Their names end in the time they were begun; a folder without a manifest is not finished.
         """
-        folder = self.path / kind
-        if not folder.is_dir():
-            return []
         return sorted(
             entry.name
-            for entry in folder.iterdir()
+            for entry in _entries(self.path / kind)
             if not entry.name.startswith(".") and (entry / "manifest.json").is_file()
         )
 
     def has(self, kind: str) -> bool:
         """Whether there is a finished artifact of this kind."""
         return bool(self.finished(kind))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in `folder`; nothing where there is none, or where it is deleted while it is looked at."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

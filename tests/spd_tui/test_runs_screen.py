@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from core.runs.catalogue import delete_run
 from core.runs.directory import runs_folder
 from core.runs.manifest import Manifest
 from spd_tui.screens.confirm import ConfirmScreen
@@ -338,6 +339,22 @@ def test_a_look_reads_only_what_changed(root, monkeypatch):
     assert later != first and "s-77be01d4" in read and len(read) == 3
     watch.forget()
     assert watch.look() == later
+
+
+def test_a_run_deleted_while_it_is_looked_at_is_not_a_damaged_one(root, monkeypatch):
+    import spd_tui.watching as watching
+
+    real = watching.read_row
+
+    def read(path):
+        if path.name == "s-77be01d4":
+            delete_run(root, path.name)
+        return real(path)
+
+    monkeypatch.setattr(watching, "read_row", read)
+    rows = RunsWatch(root).look().rows
+    assert [row.run_id for row in rows] == [name for name in ALL if name != "s-77be01d4"]
+    assert rows[-1].overview is None  # one that is damaged and there stays
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path):

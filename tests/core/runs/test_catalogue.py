@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from core.errors import UsageError
 from core.runs.catalogue import (
+    RunEntry,
     delete_run,
     find_resumable,
     find_run_of_this_process,
@@ -50,6 +52,19 @@ def test_list_is_newest_first_and_survives_damage(root: Path) -> None:
     (root / "runs" / "stray.txt").write_text("x")
     assert [run.run_id for run in list_runs(root)] == ["s-aa000002", "s-bb000003", "s-aa000001"]
     assert list(unreadable_runs(root)) == ["s-broken00"]
+
+
+def test_a_run_deleted_while_the_list_is_made_is_no_damaged_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_after_deleting(path: Path) -> RunEntry:
+        if path.name == "s-bb000003":
+            shutil.rmtree(path)
+        return open_run(path)
+
+    monkeypatch.setattr("core.runs.catalogue.open_run", open_after_deleting)
+    assert unreadable_runs(root) == {}
+    assert [run.run_id for run in list_runs(root)] == ["s-aa000002", "s-aa000001"]
 
 
 def test_no_folder_is_no_runs(tmp_path: Path) -> None:

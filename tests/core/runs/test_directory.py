@@ -56,6 +56,13 @@ def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
     assert run.latest_checkpoint() == run.checkpoint(100)
 
 
+def test_what_is_no_folder_holds_nothing(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.checkpoints.write_text("a file")
+    run.harvests.write_text("a file")
+    assert (run.checkpoint_steps(), run.harvest_names(), run.unfinished_harvests()) == ([], [], [])
+
+
 def test_every_path_is_inside_the_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "s-1")
     paths = [
