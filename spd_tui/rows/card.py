@@ -10,15 +10,15 @@ from rich.style import Style
 from rich.text import Text
 
 from core.blocks import height, heights
-from spd_tui.widgets.associates import (
+from spd_tui.rows.associates import (
     MEASURE_MEANINGS,
     MEASURE_TITLES,
     Kind,
     associate_lines,
 )
-from spd_tui.widgets.bars import grouped, three_digits
-from spd_tui.widgets.rank_plot import rank_plot_lines
-from spd_tui.widgets.tokens import (
+from spd_tui.rows.bars import grouped, three_digits
+from spd_tui.rows.rank_plot import rank_plot_lines
+from spd_tui.rows.tokens import (
     Tone,
     View,
     background_style,

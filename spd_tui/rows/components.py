@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from core.blocks import align_decimal
-from spd_tui.widgets.bars import MISSING, grouped, three_digits
-from spd_tui.widgets.tokens import harmless
+from spd_tui.rows.bars import MISSING, grouped, three_digits
+from spd_tui.rows.tokens import harmless
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.blocks import align_decimal
 from core.runs.overview import describe_verdict
-from spd_tui.widgets.bars import grouped, three_digits
+from spd_tui.rows.bars import grouped, three_digits
 
 MASKS = {
     "target": "the target itself",

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spd_tui.rows.bars import grouped, three_digits
 from spd_tui.rows.runs import plain_line
-from spd_tui.widgets.bars import grouped, three_digits
 
 _TELLING = (
     "loss/total",

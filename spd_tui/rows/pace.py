@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spd_tui.rows.bars import three_digits
 from spd_tui.rows.runs import RunRow
-from spd_tui.widgets.bars import three_digits
 
 if TYPE_CHECKING:
     from core.runs.overview import RunOverview

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from spd_tui.widgets.bars import course
+from spd_tui.rows.bars import course
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from core.runs.overview import RunOverview
+from spd_tui.rows.bars import grouped
 from spd_tui.rows.pace import mean_pace, pace_text
 from spd_tui.rows.runs import SIGNS, duration
-from spd_tui.widgets.bars import grouped
 
 
 def facts(overview: RunOverview, now: datetime, resumed: bool = False) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from spd_tui.rows.bars import course, grouped, three_digits
 from spd_tui.rows.pace import pace_text
 from spd_tui.rows.runs import STYLES, RunRow, duration, plain_line, status_text, step_text
-from spd_tui.widgets.bars import course, grouped, three_digits
 
 if TYPE_CHECKING:
     from core.runs.overview import RunOverview

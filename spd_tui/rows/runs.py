@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from spd_tui.widgets.bars import MISSING, grouped, three_digits
-from spd_tui.widgets.columns import Column
-from spd_tui.widgets.tokens import harmless
+from spd_tui.rows.bars import MISSING, grouped, three_digits
+from spd_tui.rows.columns import Column
+from spd_tui.rows.tokens import harmless
 
 if TYPE_CHECKING:
     from core.runs.overview import RunOverview

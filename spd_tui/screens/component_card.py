@@ -13,10 +13,10 @@ from spd_tui.clipboard import home_relative
 from spd_tui.commands import Command
 from spd_tui.keys import bind
 from spd_tui.loading import reason
+from spd_tui.rows.associates import MEASURE_TITLES
 from spd_tui.rows.card import RANK_TITLES, SECTIONS
 from spd_tui.screens.base import SpdScreen
 from spd_tui.screens.card_reading import CardRequest, rank, read_card, write_card
-from spd_tui.widgets.associates import MEASURE_TITLES
 from spd_tui.widgets.card_panel import CardPanel, Place
 
 if TYPE_CHECKING:

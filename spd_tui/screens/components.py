@@ -10,8 +10,8 @@ from textual.containers import Container
 from spd_tui.commands import Command
 from spd_tui.keys import bind
 from spd_tui.loading import reason
+from spd_tui.rows.bars import grouped
 from spd_tui.screens.component_card import PATIENCE, CardScreen, ComponentCardScreen
-from spd_tui.widgets.bars import grouped
 from spd_tui.widgets.card_panel import CardPanel
 from spd_tui.widgets.frame_table import Column, FrameTable, ListRows
 

@@ -27,7 +27,7 @@ from spd_tui.rows.card import (
     card_lines,
     head_lines,
 )
-from spd_tui.widgets.tokens import SHADINGS, View
+from spd_tui.rows.tokens import SHADINGS, View
 
 if TYPE_CHECKING:
     from core.harvest.card import ComponentCard

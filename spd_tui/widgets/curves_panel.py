@@ -7,6 +7,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 
 from spd_tui.keys import bind
+from spd_tui.rows.bars import three_digits
 from spd_tui.rows.curves import Curve
 from spd_tui.rows.run import (
     EMPTY,
@@ -23,7 +24,6 @@ from spd_tui.rows.run import (
     sparkline,
 )
 from spd_tui.rows.runs import duration
-from spd_tui.widgets.bars import three_digits
 from spd_tui.widgets.curves import PAN, ZOOM, CurvesPlot
 from spd_tui.widgets.frame_table import Column, FrameTable
 

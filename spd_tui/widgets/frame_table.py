@@ -16,8 +16,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from spd_tui.keys import bind
-from spd_tui.widgets.columns import MARK, Column, Layout, fraction_width, lay_out, placed
-from spd_tui.widgets.row_source import Cell, IndexedRows, ListRows, RowSource
+from spd_tui.rows.columns import MARK, Column, Layout, fraction_width, lay_out, placed
+from spd_tui.rows.row_source import Cell, IndexedRows, ListRows, RowSource
 
 __all__ = ["Column", "FrameTable", "ListRows", "RowSource"]
 

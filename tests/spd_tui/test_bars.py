@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from core.blocks import align_decimal, bar, height, heights
-from spd_tui.widgets.bars import course, grouped, overlap_bar, shares, three_digits
+from spd_tui.rows.bars import course, grouped, overlap_bar, shares, three_digits
 
 
 @pytest.mark.parametrize(

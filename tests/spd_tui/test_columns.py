@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from spd_tui.widgets.columns import Column, fraction_width, lay_out, placed
+from spd_tui.rows.columns import Column, fraction_width, lay_out, placed
 
 CONSOLE = Console()
 TEXTS = st.text(st.characters(blacklist_categories=["Cc", "Cs", "Mn", "Me", "Cf", "Zl", "Zp"]), max_size=30)

@@ -23,7 +23,7 @@ from spd_tui.rows.components import (
     visible_columns,
     written_share,
 )
-from spd_tui.widgets.tokens import View
+from spd_tui.rows.tokens import View
 from tests.spd_tui.component_runs import LAYERS, add_feature_harvest, add_text_harvest, make_run
 
 

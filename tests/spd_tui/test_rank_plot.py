@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spd_tui.widgets.rank_plot import RankScale, rank_plot_lines
+from spd_tui.rows.rank_plot import RankScale, rank_plot_lines
 
 VALUES = [10.0 ** (-place / 100) for place in range(400)] + [0.0] * 100
 

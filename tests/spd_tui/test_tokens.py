@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from core.text.display import display
-from spd_tui.widgets.tokens import (
+from spd_tui.rows.tokens import (
     NARROWEST,
     SHADINGS,
     View,

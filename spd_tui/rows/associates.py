@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from core.blocks import align_decimal, bar
-from spd_tui.widgets.bars import SET_MARKS, SET_STYLES, overlap_bar, three_digits
-from spd_tui.widgets.tokens import ELLIPSIS, harmless
+from spd_tui.rows.bars import SET_MARKS, SET_STYLES, overlap_bar, three_digits
+from spd_tui.rows.tokens import ELLIPSIS, harmless
 
 Kind = Literal["component", "input", "feature", "output"]
 """What the others are; `feature` is the input of a toy."""
