@@ -10,17 +10,16 @@
 `core.pretraining.naming` says what the name is made of.
 """
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
+from core.checked_weights import file_digest, load_checked_weights
 from core.errors import SpdError, UsageError
 from core.language_models.build import empty_language_model
 from core.pretraining.checkpoint import plain_weights
@@ -84,7 +83,7 @@ def publish(
         save_file(plain_weights(model), weights)
         header = {
             "schema_version": SCHEMA_VERSION,
-            "weights_sha256": _sha256(weights),
+            "weights_sha256": file_digest(weights),
             "settings": to_plain(settings),
         }
         (temporary / SETTINGS).write_text(yaml.safe_dump(header, sort_keys=False), encoding="utf-8")
@@ -114,17 +113,9 @@ def restore_pretrained(folder: Path) -> Pretrained:
         SpdError: a file in it is missing, cut short or changed since it was written.
     """
     settings, sha256 = _read_settings(folder)
-    weights = folder / WEIGHTS
     tokenizer = tokenizer_from(str(folder / TOKENIZER))
     model = empty_language_model(settings.model, tokenizer.vocabulary)
-    try:
-        if _sha256(weights) != sha256:
-            raise _damaged(weights, "its content is not what was written")
-        model.load_state_dict(load_file(weights))
-    except OSError as error:
-        raise _damaged(weights, error.strerror or str(error)) from error
-    except (SafetensorError, RuntimeError) as error:
-        raise _damaged(weights, str(error)) from error
+    load_checked_weights(model, folder / WEIGHTS, sha256, _damaged)
     model.eval().requires_grad_(False)
     return Pretrained(model, tokenizer, settings, folder)
 
@@ -151,11 +142,6 @@ def _read_settings(folder: Path) -> tuple[PretrainSettings, str]:
         )
     settings = parse_settings(PretrainSettings, header.get("settings"), str(path))
     return settings, str(header.get("weights_sha256"))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(path: Path, reason: str) -> SpdError:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
+from core.checked_weights import file_digest, load_checked_weights
 from core.errors import SpdError
 from core.runs.files import write_error
 from core.settings import Settings, to_plain
@@ -59,7 +59,7 @@ def publish(folder: Path, model: nn.Module, settings: Settings, seed: int, metri
         temporary.mkdir(parents=True)
         weights = temporary / WEIGHTS_FILE
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-        header = {"weights_sha256": _sha256(weights), **_header(settings, seed)}
+        header = {"weights_sha256": file_digest(weights), **_header(settings, seed)}
         (temporary / SETTINGS_FILE).write_text(yaml.safe_dump(header, sort_keys=False), encoding="utf-8")
         lines = "".join(json.dumps(line) + "\n" for line in metrics)
         (temporary / METRICS_FILE).write_text(lines, encoding="utf-8")
@@ -82,15 +82,7 @@ def restore(folder: Path, model: nn.Module, settings: Settings, seed: int) -> Js
     weights_sha256 = header.pop("weights_sha256", None)
     if header != _header(settings, seed):
         raise _damaged(folder / SETTINGS_FILE, "its settings are not those in the folder's name")
-    weights = folder / WEIGHTS_FILE
-    try:
-        if _sha256(weights) != weights_sha256:
-            raise _damaged(weights, "its content is not what was written")
-        model.load_state_dict(load_file(weights))
-    except OSError as error:
-        raise _damaged(weights, error.strerror or str(error)) from error
-    except (SafetensorError, RuntimeError) as error:
-        raise _damaged(weights, str(error)) from error
+    load_checked_weights(model, folder / WEIGHTS_FILE, weights_sha256, _damaged)
     metrics = folder / METRICS_FILE
     try:
         return json.loads(metrics.read_text(encoding="utf-8").splitlines()[-1])
@@ -136,10 +128,6 @@ def _rename_unless_there(temporary: Path, folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sync(path: Path) -> None:

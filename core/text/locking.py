@@ -7,10 +7,37 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from core.runs.files import write_error
 
+T = TypeVar("T")
+
 _POLL_SECONDS = 0.05
+
+
+def built_once(
+    lock: Path, opened: Callable[[], T | None], build: Callable[[], T | None], waiting: Callable[[], None]
+) -> T:
+    """What `opened` finds, else what `build` makes: one process builds, the others wait and open that.
+
+    Args:
+        lock: The folder that is built, or what several folders under one lock are called (see `build_lock`).
+        opened: Opens what is there; None where it is not, or not whole.
+        build: Makes it and opens it.
+        waiting: Called once if another process builds it now.
+
+    Raises:
+        SpdError: the folder above cannot be written.
+    """
+    found = opened()
+    if found is None:
+        with build_lock(lock, waiting):
+            found = opened()
+            if found is None:
+                found = build()
+    assert found is not None, f"{lock} was just built"
+    return found
 
 
 @contextmanager

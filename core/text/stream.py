@@ -23,7 +23,7 @@ from core.errors import UsageError
 from core.runs.files import new_folder, read_json, write_json
 from core.settings import to_plain
 from core.text.dataset import HubCorpus
-from core.text.locking import build_lock
+from core.text.locking import built_once
 from core.text.packed import Order
 from core.text.reader import Position, StreamReader
 from core.text.settings import TextSettings
@@ -76,15 +76,18 @@ def start_stream(
     given = given_tokenizer(settings)
     folder = root / "text" / text_digest(settings, corpus, given, seed, window)
     place = folder / "start"
-    found = _open_start(place, given)
-    if found is None:
-        with build_lock(place, lambda: report("waiting for another process to tokenise", 0, 0)):
-            found = _open_start(place, given)
-            if found is None:
-                with new_folder(place) as temporary:
-                    _build_start(temporary, settings, corpus, given, seed, report, window)
-                found = _open_start(place, given)
-    assert found is not None, f"{place} was just written"
+
+    def build() -> tuple[Tokenizer, Int[np.ndarray, " tokens"]] | None:
+        with new_folder(place) as temporary:
+            _build_start(temporary, settings, corpus, given, seed, report, window)
+        return _open_start(place, given)
+
+    found = built_once(
+        place,
+        lambda: _open_start(place, given),
+        build,
+        lambda: report("waiting for another process to tokenise", 0, 0),
+    )
     return StreamStart(folder, *found)
 
 
@@ -135,14 +138,13 @@ class ChunkedWindows:
         """A chunk in the order in which it is read."""
         if number not in self._open:
             folder = self._start.folder / f"chunk-{number:08d}"
-            ids = self._read(folder)
-            if ids is None:
-                report = self._report
-                # One lock for all chunks: whoever builds reads the dataset onwards, the others wait for it.
-                with build_lock(self._start.folder / "chunk", lambda: report("waiting for a chunk", 0, 0)):
-                    ids = self._read(folder)
-                    if ids is None:
-                        ids = self._make(number, folder)
+            # One lock for all chunks: whoever builds reads the dataset onwards, the others wait for it.
+            ids = built_once(
+                self._start.folder / "chunk",
+                lambda: self._read(folder),
+                lambda: self._make(number, folder),
+                lambda: self._report("waiting for a chunk", 0, 0),
+            )
             windows = ids.reshape(self._size, self._window)
             while len(self._open) >= _OPEN_CHUNKS:
                 self._open.pop(next(iter(self._open)))

@@ -26,7 +26,7 @@ from core.runs.files import new_folder, read_json, write_json
 from core.settings import to_plain
 from core.text.corpus import Corpus, is_held_out
 from core.text.document import Document
-from core.text.locking import build_lock
+from core.text.locking import built_once
 from core.text.settings import DatasetCorpus, TextSettings, TokenizerFile, TrainedTokenizer
 from core.text.tokenizer import Tokenizer, train_bpe
 from core.text.tokenizer_files import JSON_FILE, load_tokenizer, tokenizer_from
@@ -141,17 +141,18 @@ def tokenised_corpus(
     tokenizer = given_tokenizer(settings)
     cut = (window,) if holds_ids(settings) else ()
     folder = root / "text" / text_digest(settings, corpus, tokenizer, seed, *cut)
-    found = _open(folder, tokenizer)
-    if found is not None:
-        return found
-    with build_lock(folder, lambda: report("waiting for another process to tokenise", 0, 0)):
-        found = _open(folder, tokenizer)
-        if found is None:
-            with new_folder(folder) as temporary:
-                _build(temporary, settings, corpus, tokenizer, seed, report, window)
-            found = _open(folder, tokenizer)
-    assert found is not None, f"{folder} was just written"
-    return found
+
+    def build() -> TokenFiles | None:
+        with new_folder(folder) as temporary:
+            _build(temporary, settings, corpus, tokenizer, seed, report, window)
+        return _open(folder, tokenizer)
+
+    return built_once(
+        folder,
+        lambda: _open(folder, tokenizer),
+        build,
+        lambda: report("waiting for another process to tokenise", 0, 0),
+    )
 
 
 def trained_tokenizer(
