@@ -18,6 +18,17 @@ def test_a_terminal_types_reads_and_tells_the_status() -> None:
         assert terminal.wait_for_exit() == 3
 
 
+def test_a_program_that_is_killed_tells_the_signal() -> None:
+    with Terminal(["sh", "-c", "kill -9 $$"], 60, 20) as terminal:
+        assert terminal.wait_for_exit() == -9
+
+
+def test_a_status_that_comes_late_is_waited_for() -> None:
+    """The terminal is closed a while before the program ends."""
+    with Terminal(["sh", "-c", "trap '' HUP; exec <&- >&- 2>&-; sleep 0.3; exit 5"], 60, 20) as terminal:
+        assert terminal.wait_for_exit() == 5
+
+
 def test_a_terminal_changes_size() -> None:
     with Terminal(
         ["sh", "-c", "trap 'stty size' WINCH; echo up; while :; do sleep 0.05; done"], 60, 20

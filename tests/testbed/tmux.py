@@ -91,9 +91,18 @@ class Terminal:
         return self._run("show-buffer") if self._run("list-buffers") else ""
 
     def exit_status(self) -> int | None:
-        """The status the program left with; None while it runs."""
-        dead, status = self._run("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split(" ")
-        return int(status or 0) if dead == "1" else None
+        """The status the program left with, minus the signal that killed it; None while it runs."""
+        dead, status, signal = self._run(
+            "display-message", "-p", "#{pane_dead}/#{pane_dead_status}/#{pane_dead_signal}"
+        ).split("/")
+        if dead == "1" and not status and not signal:
+            # A pane is dead once its terminal is closed; how its process ended is known later, and now and
+            # then tmux misses that it did. The end of another child makes it look at all of them.
+            self._run("run-shell", "true")
+            return None
+        if signal:
+            return -int(signal)
+        return int(status) if status else None
 
     def wait_for(self, *patterns: str, seconds: float = SECONDS) -> str:
         """Wait until every regular expression is found on one screen; returns that screen."""
