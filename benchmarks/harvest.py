@@ -3,6 +3,7 @@
     python benchmarks/harvest.py ratio [--components 2000 8000] [--batches N]
     python benchmarks/harvest.py full [--tokens N] [--seconds LIMIT] [--keep FOLDER]
     python benchmarks/harvest.py growth
+    python benchmarks/harvest.py flat
     python benchmarks/harvest.py card FOLDER
 
 Streams are synthetic: component frequencies fall as a power of their rank, logits are normal with a scale
@@ -27,6 +28,7 @@ from torch import Tensor
 from core.decomposition.figures.canvas import BLUE, RED, label, new_page, save
 from core.harvest.artifact import Harvest
 from core.harvest.kernel import HarvestBatch, HarvestEngine
+from core.harvest.preparing import CHUNK_BYTES, fitting_sequences
 from core.harvest.queries import ranking
 from core.harvest.reference import ReferenceHarvest
 from core.harvest.settings import HarvestSettings
@@ -279,6 +281,35 @@ def draw(sweeps: dict[str, list[Point]], path: Path) -> None:
     save(page.figure, path)
 
 
+def flat(components: int, vocabulary: int) -> None:
+    """Peak of a batch as large as a harvest makes it, when every token is as probable as any other."""
+    settings = HarvestSettings(uniform_examples=4, strongest_examples=4)
+    positions = fitting_sequences(1, components, vocabulary, settings.output_share)
+    draws = torch.Generator().manual_seed(0)
+    importances = torch.zeros(1, positions, components).share_memory_()
+    importances[..., :20] = torch.rand(1, positions, 20, generator=draws)
+    activations = torch.randn(1, positions, components, generator=draws).share_memory_()
+    outputs = torch.full((1, positions, vocabulary), 1 / vocabulary).share_memory_()
+    tokens = torch.randint(vocabulary, (1, positions), generator=draws)
+    engine = HarvestEngine([("all", components)], vocabulary, settings)
+    memory, before, wall = Memory(), 0.0, 0.0
+    for number in range(4):
+        if number == 1:  # the first one also makes the rows, which stay
+            before = memory.now()
+            memory.restart()
+        batch = HarvestBatch(
+            torch.tensor([number]), tokens, {"all": importances}, {"all": activations}, outputs
+        )
+        wall = timed(engine, batch)[0]
+    values = sum(array.nbytes for array in (importances, activations, outputs)) / MEGABYTE
+    added = memory.largest - before
+    print(
+        f"{components} components, vocabulary {vocabulary}: {positions} positions, values {values:.0f} MB, "
+        f"the engine {added:.0f} MB beside them, together {values + added:.0f} MB of the "
+        f"{CHUNK_BYTES / MEGABYTE:.0f} MB a batch may take; {positions / wall:.0f} tok/s"
+    )
+
+
 def card(folder: Path) -> None:
     """Milliseconds to open an artifact and read one component's card and rankings; median of warm reads."""
     numbers = Harvest(folder).firings().to_numpy().nonzero()[0]
@@ -304,7 +335,9 @@ def card(folder: Path) -> None:
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=["ratio", "full", "growth", "card"], nargs="?", default="ratio")
+    parser.add_argument(
+        "what", choices=["ratio", "full", "growth", "flat", "card"], nargs="?", default="ratio"
+    )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--components", type=int, nargs="+", default=[2000, 8000])
     parser.add_argument("--batches", type=int, default=8)
@@ -320,6 +353,8 @@ def main() -> None:
         full(options.tokens, options.seconds, options.keep)
     elif options.what == "growth":
         growth(Path(__file__).parent / "figures" / "harvest_growth.png")
+    elif options.what == "flat":
+        flat(2000, 50_277)
     else:
         card(options.folder or Path("."))
 

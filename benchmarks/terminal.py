@@ -1,15 +1,19 @@
-"""A program in a pty, and what it writes there: how much, and when."""
+"""A program in a pty, by itself or in tmux, and what arrives there: how much, and when."""
 
 import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
+import subprocess
 import termios
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import join
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -149,3 +153,29 @@ class Session:
     def _show_all(self, parts: Iterable[bytes]) -> None:
         for part in parts:
             self.show(part)
+
+
+@contextmanager
+def tmux_client(command: Sequence[str], columns: int, rows: int, folder: Path) -> Iterator[Session]:
+    """`command` in a tmux of its own, and the terminal that tmux is looked at through.
+
+    `folder` is its home, and holds the socket.
+
+    Raises:
+        FileNotFoundError: there is no tmux.
+    """
+    tmux = shutil.which("tmux")
+    if tmux is None:
+        raise FileNotFoundError("tmux is not installed: apt-get install -y tmux")
+    server = [tmux, "-u", "-f", os.devnull, "-S", str(folder / "socket")]
+    settings = ["set", "-g", "status", "off", ";", "set", "-sg", "escape-time", "0", ";"]
+    try:
+        with Session(
+            [*server, *settings, "new-session", join(command)],
+            columns,
+            rows,
+            {"HOME": str(folder), "TMUX": ""},
+        ) as session:
+            yield session
+    finally:
+        subprocess.run([*server, "kill-server"], capture_output=True, check=False)

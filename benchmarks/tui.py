@@ -23,7 +23,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from terminal import Session
+from terminal import Session, tmux_client
 
 from core.demo.synthetic import make_synthetic
 from core.runs.directory import RunDirectory
@@ -136,12 +136,42 @@ def screens(root: Path, run: RunDirectory, presses: int) -> Iterator[Row]:
         yield Row("memory with the run open", memory["VmRSS"], "MB", 250, note)
 
 
+def in_tmux(root: Path, run: RunDirectory, presses: int) -> Iterator[Row]:
+    """From a key at the terminal that tmux runs in until the cursor's new row has arrived there."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        tmux_client([SPD, "tui", "--out", str(root), run.run_id], *SIZE, Path(home)) as session,
+    ):
+        session.wait_for(lambda text: "loss/" in text or "settings" in text)
+        session.settle()
+        os.write(session.terminal, b"3")
+        session.wait_for(_has_table)
+        session.settle()
+        seconds, written = [], []
+        for _ in range(presses):
+            before, sent = _cursor_row(session.text()), session.written
+            os.write(session.terminal, b"j")
+            seconds.append(1e3 * session.wait_for(lambda text, before=before: _cursor_row(text) != before))
+            session.settle(0.4)
+            written.append(session.written - sent)
+        yield Row("tmux: key to paint, median", quantile(seconds, 0.5), "ms")
+        yield Row("tmux: key to paint, 99 %", quantile(seconds, 0.99), "ms", 50, f"max {max(seconds):.0f}")
+        note = f"max {max(written):,}; as tmux says it again"
+        yield Row("tmux: bytes for a key and a look, median", quantile(written, 0.5), "B", None, note)
+
+
+def _cursor_row(text: str) -> str:
+    return next((line for line in text.splitlines() if line.startswith("▸")), "")[:60]
+
+
 def _has_table(text: str) -> bool:
     return text.count(".mlp.") + text.count(".attn.") > 10
 
 
 def _commands(session: Session) -> Iterator[Row]:
     """Searches, orders and filters of the whole table, in the end all rows again."""
+    written = [session.press(key, quiet=0.5).written for key in (":", "\x1b", "/", "\x1b")]
+    yield Row("bytes for opening or leaving the command line, worst", max(written), "B", 4096)
     session.press("/", quiet=0.5)
     seconds = [_until_new(session, key) for key in "the"]
     yield Row("key to the new table: search, worst letter of 3", max(seconds), "s", 0.1)
@@ -296,7 +326,9 @@ def main() -> None:
     parser.add_argument("--components", type=int, default=40_000)
     parser.add_argument("--presses", type=int, default=300)
     parser.add_argument("--times", type=int, default=7)
-    parser.add_argument("--only", nargs="+", choices=["start", "reading", "screens", "pilot", "following"])
+    parser.add_argument(
+        "--only", nargs="+", choices=["start", "reading", "screens", "tmux", "pilot", "following"]
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = options.out or Path(folder)
@@ -307,6 +339,7 @@ def main() -> None:
             "start": lambda: start(root, options.times),
             "reading": lambda: reading(run),
             "screens": lambda: screens(root, run, options.presses),
+            "tmux": lambda: in_tmux(root, run, options.presses),
             "pilot": lambda: asyncio.run(piloted(root, run, options.presses)),
             "following": lambda: following(Path(folder) / "growing", 100_000),
         }

@@ -1,31 +1,10 @@
-"""Bars and columns of block characters, and numbers with their points under each other: for any face."""
+"""Bars and columns of block characters, for any face."""
 
 import math
 from collections.abc import Sequence
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 HEIGHTS = " ▁▂▃▄▅▆▇█"
-
-
-def split_decimal(text: str) -> tuple[int, int]:
-    """Characters before the decimal point of a number written out, and from it on."""
-    ends = [place for place in (text.find("."), text.find("e")) if place >= 0]
-    whole = min(ends, default=len(text))
-    return whole, len(text) - whole
-
-
-def align_decimal(numbers: Sequence[str], whole: int = 0, rest: int = 0) -> list[str]:
-    """Numbers padded so that their decimal points stand under each other, all of one width.
-
-    `whole` and `rest` are the least room before the point and from it on.
-    """
-    parts = [split_decimal(number) for number in numbers]
-    whole = max([whole, *(left for left, _ in parts)])
-    rest = max([rest, *(right for _, right in parts)])
-    return [
-        " " * (whole - left) + number + " " * (rest - right)
-        for number, (left, right) in zip(numbers, parts, strict=True)
-    ]
 
 
 def bar(fraction: float, width: int) -> str:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import select
+import signal
 import sys
 import tempfile
 import time
@@ -14,6 +16,9 @@ import typer
 from core.errors import Interrupted, SpdError
 from spd_cli import ranks, report
 from spd_cli.commands import decompose, demo, harvest, pretrain, runs, tui
+
+READER_GONE = 128 + signal.SIGPIPE
+"""Exit code when the reader of the output has gone (`| head`): what a shell sees of other commands then."""
 
 app = typer.Typer(
     name="spd",
@@ -52,11 +57,20 @@ def _options(
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every error has been told on stderr by then.
 
-    0 done; 1 failed; 2 asked for something impossible; 130 stopped by the user.
+    0 done; 1 failed; 2 asked for something impossible; 130 stopped by the user; 141 nobody reads the output.
     """
+    try:
+        return _run(arguments)
+    except BrokenPipeError as error:
+        return _broken_pipe(error)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app(args=arguments, prog_name="spd")
     except SystemExit as finished:
+        if isinstance(finished.__context__, BrokenPipeError):  # which Typer turns into a silent 1
+            raise finished.__context__ from None
         if finished.code == 130:  # what Typer makes of Ctrl-C
             report.talk("stopped.")
         return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
@@ -69,6 +83,8 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         report.talk("stopped.")
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if ranks.lost_partner(error):
             report.error("another rank has ended, so this one cannot go on; the last checkpoint is there.")
@@ -86,7 +102,33 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Tokens and bars have characters that not every locale knows; their numbers are better than a crash.
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(_flushed(run(sys.argv[1:])))
+
+
+def _broken_pipe(error: BrokenPipeError) -> int:
+    """The exit code when writing failed: of a program that SIGPIPE ends, if it was output nobody reads."""
+    if any(map(_is_unread, (1, 2))):
+        return READER_GONE
+    report.error(_crash_message(error))
+    return 1
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether the descriptor is a pipe or socket whose other end is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _flushed(code: int) -> int:
+    """Write out what waits; without a reader it is dropped, of which Python would complain at its exit."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            code = READER_GONE
+    return code
 
 
 def _crash_message(error: Exception) -> str:

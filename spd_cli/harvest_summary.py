@@ -1,16 +1,18 @@
 """The last words of `spd harvest`: how often components fire; and the list of them."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.blocks import heights
+from core.numerals import aligned, grouped, three_digits
 from spd_cli import report
-from spd_cli.numbers import aligned, digits
 
 if TYPE_CHECKING:
     import polars as pl
 
     from core.harvest.artifact import Harvest
     from core.harvest.base_rates import BaseRates
+    from core.harvest.unfinished import UnfinishedHarvest
 
 
 def print_base_rates(harvest: "Harvest") -> None:
@@ -19,14 +21,18 @@ def print_base_rates(harvest: "Harvest") -> None:
 
     rates = base_rates(harvest.firings().to_numpy(), harvest.positions, harvest.layers)
     positions = "samples" if harvest.manifest.get("kind") == "features" else "tokens"
-    report.result(f"counted      {harvest.positions:,} {positions}{_pace(harvest.manifest, positions)}")
     report.result(
-        f"components   {rates.components:,}: {rates.fired:,} fired, {rates.never_fired:,} never; "
-        f"{rates.fired_rarely:,} fired fewer than {RARE} times"
+        f"counted      {grouped(harvest.positions)} {positions}{_pace(harvest.manifest, positions)}"
     )
-    report.result(f"L0           {digits(rates.mean_active)} fire at a {positions[:-1]}")
+    report.result(
+        f"components   {grouped(rates.components)}: {grouped(rates.fired)} fired, "
+        f"{grouped(rates.never_fired)} never; {grouped(rates.fired_rarely)} fired fewer than {RARE} times"
+    )
+    report.result(f"L0           {three_digits(rates.mean_active)} fire at a {positions[:-1]}")
     if rates.density_quantiles:
-        quantiles = ", ".join(f"{name} {digits(100 * at)} %" for name, at in rates.density_quantiles.items())
+        quantiles = ", ".join(
+            f"{name} {three_digits(100 * at)} %" for name, at in rates.density_quantiles.items()
+        )
         report.result(f"density      {quantiles}")
         report.result(f"             {density_histogram(rates)}")
 
@@ -38,7 +44,7 @@ def density_histogram(rates: "BaseRates") -> str:
     low, high = DENSITY_DECADES
     blocks = "".join(2 * block for block in heights(rates.density_histogram))
     highest = max(rates.density_histogram)
-    return f"1e{low} |{blocks}| {10**high}   (components by density; {highest:,} in the highest)"
+    return f"1e{low} |{blocks}| {10**high}   (components by density; {grouped(highest)} in the highest)"
 
 
 def print_list(rows: "pl.DataFrame", matching: int, total: int, harvest: str) -> None:
@@ -46,10 +52,10 @@ def print_list(rows: "pl.DataFrame", matching: int, total: int, harvest: str) ->
     if len(rows):
         _print_rows(rows)
     if len(rows) < matching:
-        shown = f"{len(rows):,} of {matching:,} are shown ({total:,} in all)"
+        shown = f"{grouped(len(rows))} of {grouped(matching)} are shown ({grouped(total)} in all)"
         report.talk(f"{shown}; --limit shows more. Harvest {harvest}.")
     else:
-        report.talk(f"{matching:,} of {total:,} components. Harvest {harvest}.")
+        report.talk(f"{grouped(matching)} of {grouped(total)} components. Harvest {harvest}.")
 
 
 def _print_rows(rows: "pl.DataFrame") -> None:
@@ -68,10 +74,33 @@ def _print_rows(rows: "pl.DataFrame") -> None:
 
 
 def _top(text: str | None, share: float | None) -> str:
-    return "" if text is None else f"{text} {digits(100 * (share or 0))} %"
+    return "" if text is None else f"{text} {three_digits(100 * (share or 0))} %"
 
 
 def _pace(manifest: dict[str, Any], positions: str) -> str:
     seconds, rate = manifest.get("seconds"), manifest.get("positions_per_second")
     took = f" in {report.duration(seconds)} with loading" if seconds else ""
-    return took + (f", {rate:,.0f} {positions}/s while counting" if rate else "")
+    return took + (f", {grouped(rate)} {positions}/s while counting" if rate else "")
+
+
+def print_unfinished(harvests: "Sequence[UnfinishedHarvest]", command: Callable[[str], str]) -> None:
+    """What is unfinished and how far, then the command that goes on with the newest nobody works on."""
+    rows = [
+        (
+            harvest.name,
+            harvest.share,
+            harvest.counted,
+            harvest.positions,
+            harvest.begun and harvest.begun.astimezone().strftime("%Y-%m-%d %H:%M"),
+            harvest.worked_on_by or "nobody",
+        )
+        for harvest in harvests
+    ]
+    columns = ("harvest", "saved", "positions", "of", "begun", "worked on by")
+    report.result_table(columns, rows, dispensable=("begun", "positions", "of"))
+    for harvest in harvests:
+        if harvest.problem is not None:
+            report.talk(harvest.problem)
+    free = [one.name for one in harvests if one.worked_on_by is None and one.problem is None]
+    if free:
+        report.result(f"next         {command(free[0])}")

@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from core.blocks import bar, height, heights
-from spd_cli.numbers import aligned, digits
+from core.numerals import aligned, grouped, three_digits
 
 if TYPE_CHECKING:
     from core.harvest.card import Associate, ComponentCard, Example, ExampleToken
@@ -67,14 +67,14 @@ def _header(card: "ComponentCard") -> Iterator[Text]:
     yield Text.assemble((card.key, TITLE), f"  component {card.component}")
     numbers, positions = card.numbers, "samples" if card.kind == "features" else "tokens"
     if not card.fires:
-        yield Text(f"never fired on {card.positions:,} {positions}")
+        yield Text(f"never fired on {grouped(card.positions)} {positions}")
         return
-    density = 100 * float(numbers["density"] or 0)
+    density = three_digits(100 * float(numbers["density"] or 0))
+    firings = grouped(float(numbers["firings"] or 0))
+    yield Text(f"fires on {density} % of {grouped(card.positions)} {positions} ({firings} firings)")
+    mean, at_firings = numbers["mean_importance"], numbers["mean_importance_at_firings"]
     yield Text(
-        f"fires on {digits(density)} % of {card.positions:,} {positions} ({numbers['firings']:,} firings)"
-    )
-    yield Text(
-        f"mean CI {digits(numbers['mean_importance'])}, {digits(numbers['mean_importance_at_firings'])} "
+        f"mean CI {three_digits(mean)}, {three_digits(at_firings)} "
         f"at firings; mean activation there {float(numbers['mean_activation_at_firings'] or 0):+.3g}"
     )
 
@@ -84,9 +84,9 @@ def _histogram(card: "ComponentCard") -> Iterator[Text]:
     first = next((place for place, count in enumerate(counts) if count), 0)
     # Two columns a bin: blocks of one column are hard to tell apart.
     blocks = "".join(2 * block for block in heights(counts[first:]))
-    yield Text(f"CI at firings (the highest column: {max(counts):,})", TITLE)
+    yield Text(f"CI at firings (the highest column: {grouped(max(counts))})", TITLE)
     yield Text(f"|{blocks}|")
-    left = digits(edges[first])
+    left = three_digits(edges[first])
     yield Text(f" {left}{'1'.rjust(max(1, len(blocks) - len(left)))}", QUIET)
 
 

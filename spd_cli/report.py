@@ -202,11 +202,9 @@ def _table_width(cells: Mapping[str, Sequence[str]]) -> int:
 
 def result_lines(lines: Callable[[int], Iterable["Text"]]) -> None:
     """Lines made for a width in cells, on stdout: the terminal's; elsewhere $COLUMNS or 80, and no colour."""
-    from rich.console import Console
-
     terminal = sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns
-    console = Console(width=width) if terminal else Console(width=width, color_system=None)
+    console = _new_console(width=width) if terminal else _new_console(width=width, color_system=None)
     with _stdout():
         for line in lines(width):
             console.print(line, soft_wrap=True, highlight=False)
@@ -227,9 +225,7 @@ def working(text: str, quiet: bool = False) -> AbstractContextManager[Any]:
     """Shows `text` with a spinner while the block lasts, on a terminal; nothing elsewhere."""
     if quiet or not _is_terminal():
         return nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status(text)
+    return _new_console(stderr=True).status(text)
 
 
 def duration(seconds: float) -> str:
@@ -249,16 +245,27 @@ def _is_terminal() -> bool:
 
 
 def _stdout_console() -> "Console":
-    from rich.console import Console
-
     # A pipe has no width; a table that is read by a program or a file must not be folded at 80.
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    return Console() if terminal else Console(width=200, no_color=True)
+    return _new_console() if terminal else _new_console(width=200, no_color=True)
+
+
+def _new_console(**options: Any) -> "Console":
+    from rich.console import Console
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            # Rich would end the process with 1; `spd_cli.app` knows what to do.
+            error = sys.exception()
+            assert error is not None, "Rich calls this where it has caught one"
+            raise error
+
+    return _Console(**options)
 
 
 @contextmanager
 def _stdout() -> Iterator[None]:
-    """Says so when a result cannot be written; a reader that has gone (`| head`) is left to Typer."""
+    """Says so when a result cannot be written; a reader that has gone (`| head`) is left to `spd_cli.app`."""
     try:
         yield
     except BrokenPipeError:
@@ -271,7 +278,6 @@ def _stdout() -> Iterator[None]:
 
 
 def _new_bar() -> "Progress":
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
@@ -280,7 +286,7 @@ def _new_bar() -> "Progress":
         MofNCompleteColumn(),
         TextColumn("{task.fields[pace]}", markup=False),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=_new_console(stderr=True),
         # Drawn from `progress` itself: a drawing thread would take time from the training loop.
         auto_refresh=False,
         transient=True,

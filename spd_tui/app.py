@@ -1,4 +1,4 @@
-"""The application: its screens and the ways between them, what is open, what every screen may do."""
+"""The application: how it starts and ends, its settings, what every screen may do."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -16,10 +16,12 @@ from spd_tui.commands import Command
 from spd_tui.context import Context
 from spd_tui.driver import terminal_driver
 from spd_tui.keys import KeySettings, bind, known_actions, read_key_settings
-from spd_tui.loading import Job, Jobs, collect_seldom
+from spd_tui.loading import Jobs, collect_seldom
 from spd_tui.memory import Memory
-from spd_tui.modes import MODES, Mode, find_mode
+from spd_tui.modes import MODES
+from spd_tui.navigation import Navigation
 from spd_tui.screens.base import SpdScreen
+from spd_tui.screens.prompting import all_commands
 from spd_tui.terminal_app import TerminalApp
 from spd_tui.theme import (
     ANSI_DARK,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from textual.app import SystemCommand
     from textual.filter import LineFilter
 
-    from core.runs.catalogue import RunEntry
+    from spd_tui.widgets.notice import Kind
 
 
 def _now() -> datetime:
@@ -81,14 +83,11 @@ class SpdApp(TerminalApp):
         self.memory = Memory(platformdirs.user_state_path("spd") / "tui.json")
         self.config_path = platformdirs.user_config_path("spd") / "tui.toml"
         self._asked = (run, mode)
-        self._visited: list[str] = []
-        self._opening: Job | None = None
         self.encoding = encoding or terminal_encoding()
         self._last_filters = last_filters(self.encoding)
         for theme in THEMES:
             self.register_theme(theme)
-        for each in MODES:
-            self.add_mode(each.name, partial(self._make_screen, each))
+        self.navigation = Navigation(self)
         self.memory.load()
         self._settings = self._read_settings()
         chosen = self._settings.theme or self.memory.theme
@@ -127,14 +126,14 @@ class SpdApp(TerminalApp):
         self._say_problems()
         run, mode = self._asked
         if run is not None:
-            self.open_run(run, mode or "run")
+            self.navigation.open_run(run, mode or "run")
         elif mode is None and self.memory.run and self.memory.mode not in ("", "runs"):
             if self.memory.root == str(self.context.root) and self.memory.mode in {
                 mode.name for mode in MODES
             }:
-                self.open_run(self.memory.run, self.memory.mode, quiet=True)
+                self.navigation.open_run(self.memory.run, self.memory.mode, quiet=True)
         elif mode not in (None, "runs"):
-            self.open_run(self.memory.run or "latest", mode)
+            self.navigation.open_run(self.memory.run or "latest", mode)
 
     def _say_problems(self) -> None:
         problems = [*self._settings.problems]
@@ -145,8 +144,8 @@ class SpdApp(TerminalApp):
                 f"The terminal's encoding is {self.encoding}, which has no blocks or arrows: plain marks "
                 "(| # . >) stand for them, and ? for other characters. The locale C.UTF-8 has them all."
             )
-        if problems and isinstance(self.screen, SpdScreen):
-            self.screen.say("\n".join(problems), "warning")
+        if problems:
+            self.say("\n".join(problems), "warning")
 
     def _read_settings(self) -> KeySettings:
         settings = read_key_settings(self.config_path, known_actions(), THEME_NAMES)
@@ -181,121 +180,9 @@ class SpdApp(TerminalApp):
     exit_message: str | None = None
     """What to say on the command line after leaving; None when there is nothing."""
 
-    # ---- going about
-
-    def _make_screen(self, mode: Mode) -> Screen[None]:
-        return mode.load()()
-
     async def action_mode(self, name: str) -> None:
         """A number key: go to a screen."""
-        self.go_to_mode(name)
-
-    def go_to_mode(self, name: str) -> None:
-        """Go to a screen by its mode; when none is open, one that needs a run takes that at the cursor."""
-        mode = find_mode(name)
-        self._give_up_opening()
-        if name == self.current_mode:
-            while len(self.screen_stack) > 1:
-                self.pop_screen()
-            return
-        if mode.needs_run and self.context.run is None:
-            reference = self.screen.run_at_cursor() if isinstance(self.screen, SpdScreen) else None
-            if reference is None:
-                self._say(
-                    f"The {name} screen shows one run: open one first, with Enter or :open RUN.", "warning"
-                )
-            else:
-                self.open_run(reference, name)
-            return
-        self._switch(mode)
-
-    def _switch(self, mode: Mode) -> None:
-        try:
-            mode.load()
-        except (ImportError, AttributeError) as error:
-            self._say(f"The {mode.name} screen cannot be loaded: {error}.", "error")
-            return
-        self._visited = [name for name in self._visited if name != mode.name]
-        if self.current_mode != mode.name:
-            self._visited.append(self.current_mode)
-        self.switch_mode(mode.name)
-
-    def open_run(self, reference: str, mode: str = "run", quiet: bool = False) -> None:
-        """Open a run (id, path, `latest`, recipe) in the background, then show it in `mode`.
-
-        With `quiet` a run that has gone is not an error: it was only remembered.
-        """
-        screen = self.screen
-        if not isinstance(screen, SpdScreen):
-            return
-        find_mode(mode)
-        self._give_up_opening()
-
-        def failed(error: BaseException) -> None:
-            if not quiet:
-                screen.say(f"{error}", "error")
-
-        self._opening = screen.run_in_background(
-            _resolve,
-            self.context.root,
-            reference,
-            what=f"opening {reference}",
-            done=lambda entry: self.show_run(entry, mode),
-            failed=failed,
-            group="open",
-        )
-
-    def _give_up_opening(self) -> None:
-        """Who has gone on elsewhere is not taken to the run that was asked for before."""
-        if self._opening is not None:
-            self.jobs.stop(self._opening)
-            self._opening = None
-
-    def show_run(self, entry: "RunEntry", mode: str = "run") -> None:
-        """Make `entry` the open run and go to `mode`; screens of another run are thrown away."""
-        before = self.context.run
-        if before is None or before.directory.path != entry.directory.path:
-            self._close_run_screens()
-            self.context.harvest = None
-        self.context.run = entry
-        if find_mode(mode).name != self.current_mode:
-            self._switch(find_mode(mode))
-
-    def close_run(self) -> None:
-        """Nothing is open any more, as after the open run was deleted."""
-        self._close_run_screens()
-        self.context.run = self.context.harvest = None
-
-    def _close_run_screens(self) -> None:
-        kept = {mode.name for mode in MODES if not mode.needs_run}
-        for job in self.jobs.running():
-            # The screens go a little later, and no answer about the run before may come in between.
-            if not (isinstance(job.owner, SpdScreen) and job.owner.MODE in kept):
-                self.jobs.stop(job)
-        if find_mode(self.current_mode).needs_run:
-            self.switch_mode("runs")
-        for mode in MODES:
-            if mode.needs_run:
-                # Not awaited: the screen that asked for it may be one of those that go.
-                self.remove_mode(mode.name)
-                self.add_mode(mode.name, partial(self._make_screen, mode))
-        self._visited = [name for name in self._visited if not find_mode(name).needs_run]
-
-    def go_back(self) -> None:
-        """Stop what is being worked on, else go a step back in the screen, else to the screen before."""
-        if self.stop_jobs():
-            return
-        screen = self.screen
-        if isinstance(screen, SpdScreen) and screen.go_back():
-            return
-        if len(self.screen_stack) > 1:
-            self.pop_screen()
-        elif self._visited:
-            self.switch_mode(self._visited.pop())
-        elif isinstance(screen, SpdScreen) and screen.search:
-            screen.set_search("")
-        else:
-            self._say("This is the first screen; q leaves.")
+        self.navigation.go_to(name)
 
     # ---- what every screen may do
 
@@ -304,10 +191,15 @@ class SpdApp(TerminalApp):
         jobs = self.jobs.stop_visible()
         for job in jobs:
             if isinstance(job.owner, SpdScreen):
-                job.owner.stopped(job)
+                job.owner.background.stopped(job)
         if jobs:
-            self._say(f"Stopped {', '.join(job.what for job in jobs)}; r does it again.")
+            self.say(f"Stopped {', '.join(job.what for job in jobs)}; r does it again.")
         return bool(jobs)
+
+    def say(self, text: str, kind: "Kind" = "info") -> None:
+        """Say something on the screen that is shown."""
+        if isinstance(self.screen, SpdScreen):
+            self.screen.say(text, kind)
 
     def copy_text(self, text: str, what: str, screen: SpdScreen) -> None:
         """Copy to the terminal's clipboard and to a file, and say so on `screen`."""
@@ -330,13 +222,13 @@ class SpdApp(TerminalApp):
     def shared_commands(self) -> list[Command]:
         """The `:` commands of every screen."""
         modes = [
-            Command(mode.name, f"go to {mode.title}", lambda _, name=mode.name: self.go_to_mode(name))
+            Command(mode.name, f"go to {mode.title}", lambda _, name=mode.name: self.navigation.go_to(name))
             for mode in MODES
         ]
         return [
             *modes,
-            Command("open", "open a run", self.open_run, "RUN", self._known_runs),
-            Command("back", "go back", lambda _: self.go_back()),
+            Command("open", "open a run", self.navigation.open_run, "RUN", self._known_runs),
+            Command("back", "go back", lambda _: self.navigation.go_back()),
             Command("help", "the keys of this screen", lambda _: self._help()),
             Command("theme", "colours", self.set_theme, "NAME", lambda _: THEME_NAMES),
             Command("retry", "read again, restart what failed", lambda _: self._retry()),
@@ -363,14 +255,14 @@ class SpdApp(TerminalApp):
 
         if not isinstance(screen, SpdScreen):
             return
-        for command in screen.all_commands():
+        for command in all_commands(screen):
             takes = bool(command.argument)
             act = partial(screen.action_command, f"{command.name} ") if takes else partial(command.run, "")
             yield SystemCommand(command.usage, command.help, act)
 
     def action_help_quit(self) -> None:
         """Ctrl+C where nothing else takes it."""
-        self._say("q leaves.")
+        self.say("q leaves.")
 
     def _known_runs(self, typed: str) -> Sequence[str]:
         runs = self.get_screen_stack("runs")[0]
@@ -384,16 +276,6 @@ class SpdApp(TerminalApp):
         if isinstance(self.screen, SpdScreen):
             self.screen.action_retry()
 
-    def _say(self, text: str, kind: str = "info") -> None:
-        if isinstance(self.screen, SpdScreen):
-            self.screen.say(text, kind)  # pyright: ignore[reportArgumentType]
-
     def _show_jobs(self) -> None:
         if self.screen_stack and isinstance(self.screen, SpdScreen):
             self.screen.show_status()
-
-
-def _resolve(root: Path, reference: str) -> "RunEntry":
-    from core.runs.catalogue import resolve_run
-
-    return resolve_run(root, reference)

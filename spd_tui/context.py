@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """What is open now; screens read it, only `SpdApp.open_run` changes the run."""
+    """What is open now; screens read it, only `Navigation` changes the run."""
 
     root: Path
     """The output folder with `runs/` in it."""

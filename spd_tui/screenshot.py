@@ -77,7 +77,7 @@ async def _photograph(
         app.theme = "dark"
         await settle(pilot)
         if mode.needs_run:
-            app.open_run(run or "latest", name)
+            app.navigation.open_run(run or "latest", name)
             await settle(pilot)
         if app.current_mode != name:
             raise SpdError(f"the {name} screen did not open: {_notice(app)}")

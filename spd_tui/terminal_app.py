@@ -16,6 +16,7 @@ from textual.app import App
 from textual.driver import Driver
 from textual.timer import Timer
 
+from spd_tui.driver import Frugal
 from spd_tui.keys import bind
 from spd_tui.screens.base import SpdScreen
 
@@ -59,6 +60,7 @@ class TerminalApp(App[Any]):
         A terminal that is made small and large again drops lines on the way, and when the app hears of it the
         size may be what it was: then nothing would be painted.
         """
+        self._forget_painted()
         if self._at_rest is not None:
             self._at_rest.stop()
         if self._painted:  # for the sizes before, everything is painted anyway
@@ -69,9 +71,14 @@ class TerminalApp(App[Any]):
         """The terminal has forgotten what was painted, as after `fg`."""
         if not self.screen_stack:  # on its way out
             return
+        self._forget_painted()
         self.screen.refresh(layout=True)
         for widget in self.screen.walk_children():
             widget.refresh()
+
+    def _forget_painted(self) -> None:
+        if isinstance(self._driver, Frugal):
+            self._driver.forget()
 
     def _terminated(self) -> None:
         self.remember_place()

@@ -1,9 +1,11 @@
 """Looking at the runs on disk again and again, reading only what has changed; done in a thread."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from spd_tui.rows.run_panel import RunDetail
 from spd_tui.rows.runs import RunRow
@@ -105,7 +107,8 @@ def read_detail(path: Path) -> RunDetail:
 
     entry = open_run(path)
     details = run_details(entry)
-    records = sampled_records(entry.directory.metrics, _SAMPLES)
+    done = details.overview.step
+    records = [r for r in sampled_records(entry.directory.metrics, _SAMPLES) if not _is_after(r, done)]
     losses = [record["loss/total"] for record in records if isinstance(record.get("loss/total"), int | float)]
     sparsities = [value for record in records if (value := total_sparsity(record)) is not None]
     modules = sorted(
@@ -120,6 +123,12 @@ def read_detail(path: Path) -> RunDetail:
         resumed=bool(entry.manifest.resumed),
         problems=details.problems,
     )
+
+
+def _is_after(record: Mapping[str, Any], step: int) -> bool:
+    """Whether a record is of a later step, which a resume does again."""
+    at = record.get("step")
+    return isinstance(at, int | float) and at > step
 
 
 def _look_of(path: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from core.components.selection import ComponentsSettings, ModulePattern
 from core.decomposition.settings import DecompositionSettings
+from core.numerals import grouped
 from core.recipes.registry import build_recipe
 
 RECIPE = "pile_llama_simple_mlp-4L"
@@ -69,11 +70,11 @@ def synthetic_summary(run: dict[str, Any], last: Mapping[str, Any], counted: Cou
     live, total = sum(counted.live.values()), sum(counted.widths.values())
     headline = (
         f"CI masks recover {entropy['ce_recovered/ci']:.1%} of the cross-entropy, stochastic masks "
-        f"{entropy['ce_recovered/stochastic']:.1%}; {live:,} of {total:,} subcomponents are live, "
-        f"{sum(counted.l0.values()):.1f} of them active at a token."
+        f"{entropy['ce_recovered/stochastic']:.1%}; {grouped(live)} of {grouped(total)} "
+        f"subcomponents are live, {sum(counted.l0.values()):.1f} of them active at a token."
     ).replace("%", " %")
     sentences = {
-        name: f"{counted.live[name]:,} of {width:,} live, L0 {counted.l0[name]:.2f}"
+        name: f"{grouped(counted.live[name])} of {grouped(width)} live, L0 {counted.l0[name]:.2f}"
         for name, width in counted.widths.items()
     }
     return {

@@ -142,5 +142,5 @@ def check_same(plan: HarvestPlan, wanted: dict[str, Any]) -> None:
         raise UsageError(
             f"the unfinished harvest {plan.name} of {plan.run_id} was begun otherwise: "
             f"{'; '.join(differing)}.",
-            "Give what it was begun with, or leave --resume out to begin another.",
+            "Give what it was begun with, name another with --harvest, or leave --resume out to begin one.",
         )

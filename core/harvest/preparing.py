@@ -16,8 +16,9 @@ from core.devices import Precision, choose_threads, resolve_device, resolve_prec
 from core.errors import SpdError, UsageError
 from core.harvest.forward import output_width
 from core.harvest.inputs import HarvestInputs, open_inputs
-from core.harvest.plan import PLAN_FILE, HarvestPlan, check_same, read_plan
+from core.harvest.plan import HarvestPlan, check_same
 from core.harvest.settings import HarvestSettings
+from core.harvest.unfinished import choose_unfinished
 from core.runs.directory import RunDirectory
 from core.runs.files import ensure_writable, write_error
 from core.runs.observer import Observer
@@ -27,7 +28,7 @@ TEXT_POSITIONS = 1_000_000
 SAMPLES = 100_000
 
 CHUNK_BYTES = 512 * 2**20
-"""What the values of one batch may take."""
+"""What one batch may take: its values, and the output tokens the engine keeps of it until they are added."""
 
 CHUNK_POSITIONS = 4096
 """Positions of a batch beyond which nothing gets faster."""
@@ -60,7 +61,9 @@ class HarvestRequest:
     precision: str | None = None
     """fp32, bf16 or auto (whichever is faster here); None: fp32, or what it was begun with."""
     resume: bool = False
-    """Go on with the newest unfinished harvest of the run."""
+    """Go on with an unfinished harvest of the run."""
+    harvest: str | None = None
+    """Name of the one to go on with; None: the newest."""
     command: tuple[str, ...] = ()
     """The command line, for the manifest."""
     save_seconds: float = SAVE_SECONDS
@@ -116,21 +119,13 @@ def _cores() -> int:
 
 
 def find_plan(request: HarvestRequest) -> HarvestPlan:
-    """The newest unfinished plan of the run, if it is what is asked for.
+    """The plan of the unfinished harvest to go on with, if it is what is asked for.
 
     Raises:
         UsageError: there is none, it was begun otherwise, or the checkpoint it kept is gone.
     """
     run = request.run
-    names = []
-    for name in run.unfinished_harvests():
-        if name in run.harvest_names():  # its process died between finishing it and cleaning up
-            shutil.rmtree(run.harvest_work(name), ignore_errors=True)
-        elif (run.harvest_work(name) / PLAN_FILE).is_file():
-            names.append(name)
-    if not names:
-        raise UsageError(f"run {run.run_id} has no unfinished harvest.", "Leave --resume out to begin one.")
-    plan = read_plan(run.harvest_work(names[-1]))
+    plan = choose_unfinished(run, request.harvest)
     settings = request.settings.model_dump(exclude_unset=True)
     if plan.kind == "features":
         settings.pop("output_share", None)
@@ -170,8 +165,8 @@ def new_plan(
         settings = settings.model_copy(update={"output_share": 0.0})
     layers = tuple((name, site.C) for name, site in model.sites.items())
     components = sum(width for _, width in layers)
-    batch_size = request.batch_size or _batch_size(
-        inputs.length, components, inputs.vocabulary if settings.output_share else 0
+    batch_size = request.batch_size or fitting_sequences(
+        inputs.length, components, inputs.vocabulary, settings.output_share
     )
     default = SAMPLES if inputs.kind == "features" else TEXT_POSITIONS
     sequences = -(-(request.positions or default) // inputs.length)
@@ -294,10 +289,16 @@ def _open(
     return model, target, open_inputs(target, output_width(model, target.batch(stream, 0, 1), device))
 
 
-def _batch_size(length: int, components: int, vocabulary: int) -> int:
-    """Sequences whose importances, activations and output probabilities fit into `CHUNK_BYTES`."""
-    positions = min(CHUNK_POSITIONS, CHUNK_BYTES // (8 * components + 4 * vocabulary))
-    return max(1, positions // length)
+def fitting_sequences(length: int, components: int, vocabulary: int, output_share: float) -> int:
+    """Sequences whose values fit into `CHUNK_BYTES`, with what the engine keeps of the output meanwhile."""
+    importance_and_activation, probability, kept_token = 8, 4, 8
+    taken = importance_and_activation * components
+    if output_share:
+        taken += probability * vocabulary
+    if 0 < output_share < 1:
+        # Of a flat distribution nearly every token is kept; how flat these are is not known before.
+        taken += kept_token * vocabulary
+    return max(1, min(CHUNK_POSITIONS, CHUNK_BYTES // taken) // length)
 
 
 def _threads(inputs: HarvestInputs, batch_size: int, components: int, shards: int) -> int:

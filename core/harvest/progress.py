@@ -3,6 +3,7 @@
 from time import monotonic
 
 from core.harvest.plan import HarvestPlan
+from core.numerals import grouped
 from core.runs.observer import Observer
 
 
@@ -46,5 +47,5 @@ class HarvestProgress:
 
     def _tell(self) -> None:
         rate = self.rate()
-        note = "" if rate is None else f"{rate:,.0f} {self._unit}/s"
+        note = "" if rate is None else f"{grouped(rate)} {self._unit}/s"
         self._observer.progress("harvest", self.positions, self._plan.positions, note, None)

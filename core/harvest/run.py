@@ -40,10 +40,12 @@ from core.harvest.preparing import (
     open_at_checkpoint,
 )
 from core.harvest.progress import HarvestProgress
-from core.harvest.shards import ShardStates, Watch, count_shard, new_engine
+from core.harvest.shards import CANNOT_SAVE, ShardStates, Watch, count_shard, new_engine
+from core.harvest.unfinished import unfinished_harvests
 from core.harvest.workers import count_with_workers
 from core.harvest.writing import write_harvest
-from core.runs.lock import ProcessLock, harvest_holder
+from core.numerals import grouped
+from core.runs.lock import ProcessLock
 from core.runs.manifest import installed_versions
 from core.runs.observer import Observer
 from core.runs.stopping import StopSignal
@@ -173,20 +175,21 @@ def _remove_leftovers(work: _Work) -> None:
 
 def _tell_unfinished(request: HarvestRequest, observer: Observer) -> None:
     run = request.run
-    for name in reversed(run.unfinished_harvests()):
-        if (run.harvest_work(name) / PLAN_FILE).is_file() and harvest_holder(run, name) is None:
-            observer.message(
-                f"the harvest {name} of {run.run_id} is unfinished: --resume goes on with it, "
-                f"{run.harvest_work(name)} can be removed"
-            )
-            return
+    idle = [found for found in unfinished_harvests(run) if found.worked_on_by is None]
+    if idle:
+        first = idle[0]
+        more = f" ({len(idle) - 1} more: --unfinished lists them)" if len(idle) > 1 else ""
+        observer.message(
+            f"the harvest {first.name} of {run.run_id} is unfinished ({first.share}){more}: --resume goes on "
+            f"with it, {first.folder} can be removed"
+        )
 
 
 def _tell_passes(plan: HarvestPlan, inputs: HarvestInputs, observer: Observer) -> None:
     if inputs.epoch is not None and plan.sequences > inputs.epoch:
         observer.message(
-            f"the text has {inputs.epoch * plan.length:,} tokens: {plan.positions:,} positions read it "
-            f"{plan.sequences / inputs.epoch:.2f} times"
+            f"the text has {grouped(inputs.epoch * plan.length)} tokens: {grouped(plan.positions)} positions "
+            f"read it {plan.sequences / inputs.epoch:.2f} times"
         )
 
 
@@ -199,7 +202,7 @@ def _counted(work: _Work, stopping: Callable[[], bool]) -> HarvestEngine:
         shards = work.unfinished()
         if shards and not _count(work, shards, watch):
             raise Interrupted(
-                f"stopped after {progress.positions:,} of {plan.positions:,} positions; "
+                f"stopped after {grouped(progress.positions)} of {grouped(plan.positions)} positions; "
                 "everything up to there is saved.",
                 _GO_ON,
             )
@@ -269,7 +272,7 @@ def _write(work: _Work, engine: HarvestEngine, details: dict[str, Any]) -> None:
             inputs=work.inputs.features_of if work.plan.kind == "features" else None,
         )
     except SpdError as error:
-        raise SpdError(error.message, f"{error.remedy or ''} Then go on with --resume.".strip()) from error
+        raise SpdError(error.message, CANNOT_SAVE) from error
 
 
 def _base_rates(engine: HarvestEngine) -> dict[str, Any]:

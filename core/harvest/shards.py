@@ -20,6 +20,9 @@ from core.harvest.plan import HarvestPlan
 
 _STATE = re.compile(r"shard-(\d+)-batches-(\d+)\.state")
 
+CANNOT_SAVE = "Free some space there, or make it writable; then go on with --resume."
+"""What to do when a harvest, which lies in the folder of its run, cannot be written."""
+
 _SAVING_SHARE = 0.05
 """Saving may take this share of the time, however large the state is."""
 
@@ -151,9 +154,7 @@ class _Counting:
         try:
             self._states.save(self._engine, self.done)
         except SpdError as error:
-            raise SpdError(
-                error.message, f"{error.remedy or ''} Then go on with --resume.".strip()
-            ) from error
+            raise SpdError(error.message, CANNOT_SAVE) from error
         self._saved = self.done
         took = monotonic() - began
         self._due = monotonic() + max(self._plan.save_seconds, took / _SAVING_SHARE)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from core.devices import Precision, autocast
 from core.errors import Interrupted, SpdError
+from core.numerals import grouped
 from core.parallel import Ranks
 from core.pretraining.checkpoint import save_checkpoint
 from core.pretraining.samples import draw_samples
@@ -136,7 +137,7 @@ class Pace:
     def note(self, loss: float | None) -> str:
         """Loss and rate in words."""
         words = [] if loss is None else [f"loss {loss:.3f}"]
-        return ", ".join([*words, f"{self.rate:,.0f} tokens/s"] if self.rate else words)
+        return ", ".join([*words, f"{grouped(self.rate)} tokens/s"] if self.rate else words)
 
 
 def _train(training: Training, step: int) -> float | None:

@@ -32,7 +32,7 @@ __all__ = [
 
 _FOUND = re.compile(r"(?:only )?(\d+) of (\d+) (features?|subcomponents?)\b")
 _RECORDS_SEEN = 50
-"""Records from the end that are looked at for the last loss; training and evaluation take turns there."""
+"""Records, from the last one back, looked at for the last loss; training and evaluation take turns there."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class RunOverview:
     reason: str
     """How the status is known, or what failed."""
     step: int
-    """Training steps done: as logged while it runs, else those that are saved."""
+    """Training steps done: as logged while it runs, else those that are saved and resumed from."""
     steps: int
     """Training steps asked for."""
     loss: float | None
-    """Total training loss, as last logged."""
+    """Total training loss, as last logged up to `step`: what came later is done again by a resume."""
     sparsity: float | None
-    """L0: active components at a position, summed over modules, as last logged."""
+    """L0: active components at a position, summed over modules, as last logged up to `step`."""
     verdict: str | None
     """What a finished run comes to in a word or two, such as `5/5 features`."""
     created: datetime
@@ -106,7 +106,8 @@ def run_overviews(root: Path) -> list[RunOverview]:
 def run_overview(entry: RunEntry) -> RunOverview:
     """A run at a glance. Damage in its files leaves gaps here, never an error."""
     directory, manifest = entry.directory, entry.manifest
-    logged, loss, sparsity = _last_numbers(directory.metrics)
+    running = entry.status == "running"
+    logged, loss, sparsity = _last_numbers(directory.metrics, None if running else manifest.step)
     summary = _summary(directory, [])
     if sparsity is None and summary:
         sparsity = _number(summary.get("l0_total"))
@@ -118,7 +119,7 @@ def run_overview(entry: RunEntry) -> RunOverview:
         seed=manifest.seed,
         status=entry.status,
         reason=entry.reason,
-        step=max(manifest.step, logged) if entry.status == "running" else manifest.step,
+        step=max(manifest.step, logged) if running else manifest.step,
         steps=manifest.steps,
         loss=loss,
         sparsity=sparsity,
@@ -186,16 +187,19 @@ def total_sparsity(record: Mapping[str, Any]) -> float | None:
     return sum(known) if known else _number(record.get("eval/l0_total"))
 
 
-def _last_numbers(path: Path) -> tuple[int, float | None, float | None]:
-    """Last logged step, loss and L0."""
-    step, loss, sparsity = 0, None, None
-    for seen, record in enumerate(last_records(path)):
-        step = max(step, int(_number(record.get("step")) or 0))
+def _last_numbers(path: Path, up_to: int | None) -> tuple[int, float | None, float | None]:
+    """Last logged step, loss and L0, of the records up to a step."""
+    reached, loss, sparsity, seen = 0, None, None, 0
+    for record in last_records(path):
+        step = int(_number(record.get("step")) or 0)
+        if up_to is not None and step > up_to:
+            continue
+        reached, seen = max(reached, step), seen + 1
         loss = _number(record.get("loss/total")) if loss is None else loss
         sparsity = total_sparsity(record) if sparsity is None else sparsity
-        if (loss is not None and sparsity is not None) or seen >= _RECORDS_SEEN:
+        if (loss is not None and sparsity is not None) or seen > _RECORDS_SEEN:
             break
-    return step, loss, sparsity
+    return reached, loss, sparsity
 
 
 def _last_evaluation(path: Path) -> dict[str, Any]:

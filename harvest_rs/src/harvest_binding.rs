@@ -163,7 +163,11 @@ impl Harvest {
         let write = || harvest.save(BufWriter::with_capacity(1 << 20, File::create(path)?), threads);
         // With the system's number of the error, so that a full disk is told as such.
         py.detach(write).map_err(|error| match error.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.to_string())),
+            Some(number) => {
+                let reason = error.to_string();
+                let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
+                PyOSError::new_err((number, reason))
+            }
             None => error.into(),
         })
     }

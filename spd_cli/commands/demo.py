@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import Interrupted
+from core.numerals import grouped
 from spd_cli import options, report
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _made(
 
     made = {"tms_5-2": make_demo(root, observer)}
     if components is not None:
-        observer.message(f"making a synthetic run of {components:,} components")
+        observer.message(f"making a synthetic run of {grouped(components)} components")
         from core.demo.synthetic import make_synthetic
 
         made["synthetic"] = make_synthetic(root, components, seed, observer)

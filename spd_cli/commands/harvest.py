@@ -46,7 +46,13 @@ WorkersOption = Annotated[
     ),
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the newest unfinished harvest, as it was begun.")
+    bool,
+    typer.Option(
+        "--resume", help="Go on with an unfinished harvest, as it was begun: the newest, or --harvest NAME."
+    ),
+]
+UnfinishedOption = Annotated[
+    bool, typer.Option("--unfinished", help="List the unfinished harvests and how far each is.")
 ]
 ThresholdOption = Annotated[
     float | None,
@@ -117,7 +123,11 @@ MeasureOption = Annotated[
 ]
 HarvestOption = Annotated[
     str | None,
-    typer.Option("--harvest", metavar="NAME", help="Which harvest to look at.  [default: the newest]"),
+    typer.Option(
+        "--harvest",
+        metavar="NAME",
+        help="Which harvest to look at or to go on with.  [default: the newest]",
+    ),
 ]
 
 
@@ -128,6 +138,7 @@ def harvest(
     batch_size: BatchSizeOption = None,
     workers: WorkersOption = None,
     resume: ResumeOption = False,
+    unfinished: UnfinishedOption = False,
     threshold: ThresholdOption = None,
     examples: ExamplesOption = None,
     strongest: StrongestOption = None,
@@ -165,17 +176,19 @@ def harvest(
     samples = {"--examples": examples, "--strongest": strongest}
     reading = {"--list": list_components or None, "--query": query, "--limit": limit}
     showing = {"--show": show, "--measure": measure}
-    _check_options(counting | {"--resume": resume or None}, samples, reading, showing, name)
+    _check_options(counting | {"--resume": resume or None}, samples, reading, showing, name, unfinished)
     root = output_root(out)
     found = resolve_run(root, run).directory
-    if show is not None:
+    if unfinished:
+        _list_unfinished(found, run_reference(found, root), out, as_json)
+    elif show is not None:
         _show(_opened(found, name), show, measure, samples, as_json)
     elif any(value is not None for value in reading.values()):
         _list(_opened(found, name), query or "", limit, as_json)
     else:
         flags = {**counting, **samples, "--device": device, "--precision": precision}
         with report.working("loading", quiet):
-            request = _request(found, root, flags, resume)
+            request = _request(found, root, flags, resume, name)
         result = _run(request, flags, out, quiet)
         _print_result(result, run_reference(found, root), out, as_json)
 
@@ -186,8 +199,11 @@ def _check_options(
     reading: dict[str, Any],
     showing: dict[str, Any],
     name: str | None,
+    unfinished: bool,
 ) -> None:
     """Refuse options that do not go together."""
+    if unfinished:
+        _check_alone("--unfinished", {**counting, **samples, **reading, **showing, "--harvest": name})
     given = [flag for flag, value in counting.items() if value is not None]
     lists = [flag for flag, value in reading.items() if value is not None]
     shows = [flag for flag, value in showing.items() if value is not None]
@@ -205,15 +221,24 @@ def _check_options(
         raise UsageError(f"{sampled[0]} says nothing to {lists[0]}.", "Leave it out.")
     if shows and len(sampled) == 2:
         raise UsageError("--show prints uniform examples or the strongest.", "Give one of them.")
-    if name is not None and not (lists or shows):
-        raise UsageError(f"--harvest {name} goes with --list or --show.")
+    if name is not None and not (lists or shows or counting["--resume"]):
+        raise UsageError(f"--harvest {name} goes with --list, --show or --resume.")
     if counting["--exact-output"] and counting["--output-share"] is not None:
         raise UsageError("--exact-output is --output-share 1; another share was given too.", "Give one.")
     if counting["--tokens"] is not None and counting["--batches"] is not None:
         raise UsageError("--tokens and --batches both say how much to count.", "Give one of them.")
 
 
-def _request(run: "RunDirectory", root: Path, flags: dict[str, Any], resume: bool) -> "HarvestRequest":
+def _check_alone(flag: str, others: dict[str, Any]) -> None:
+    """Refuse options that say nothing to `flag`."""
+    given = [other for other, value in others.items() if value is not None]
+    if given:
+        raise UsageError(f"{given[0]} says nothing to {flag}.", "Leave it out.")
+
+
+def _request(
+    run: "RunDirectory", root: Path, flags: dict[str, Any], resume: bool, name: str | None
+) -> "HarvestRequest":
     from core.harvest.run import HarvestRequest
     from core.harvest.settings import HarvestSettings
     from core.settings import parse_settings
@@ -238,6 +263,7 @@ def _request(run: "RunDirectory", root: Path, flags: dict[str, Any], resume: boo
         device=flags["--device"],
         precision=flags["--precision"],
         resume=resume,
+        harvest=name,
         command=("spd", *sys.argv[1:]),
     )
 
@@ -245,31 +271,45 @@ def _request(run: "RunDirectory", root: Path, flags: dict[str, Any], resume: boo
 def _run(request: "HarvestRequest", flags: dict[str, Any], out: Path | None, quiet: bool) -> "HarvestResult":
     """Do the work; when the user stops it, the message ends with the command that goes on."""
     from core.harvest.run import harvest_run
+    from core.harvest.unfinished import unfinished_names
 
-    before = request.run.unfinished_harvests()
+    before = unfinished_names(request.run)
     try:
         with report.Report(quiet) as observer:
             return harvest_run(request, observer)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        begun = request.resume or request.run.unfinished_harvests() != before
+        name = _stopped_harvest(request, before)
         if isinstance(stopped, Interrupted):
             message = stopped.message
-        elif begun:
+        elif name is not None:
             message = "stopped at once; what was counted since the last state was saved is lost."
         else:
             message = "stopped before anything was counted. The same command begins again."
-        again = _command_to_resume(run_reference(request.run, request.root), flags, out)
-        raise Interrupted(message, f"Go on with: {again}" if begun else None) from stopped
+        run = run_reference(request.run, request.root)
+        again = None if name is None else f"Go on with: {_command_to_resume(run, name, flags, out)}"
+        raise Interrupted(message, again) from stopped
 
 
-def _command_to_resume(run: str, flags: dict[str, Any], out: Path | None) -> str:
+def _stopped_harvest(request: "HarvestRequest", before: list[str]) -> str | None:
+    """The harvest this process has worked on; None before it had any."""
+    from core.harvest.unfinished import unfinished_names
+    from core.runs.lock import harvest_holder
+
+    if request.resume:
+        return request.harvest or next(reversed(before), None)
+    begun = [name for name in unfinished_names(request.run) if name not in before]
+    # Somebody else may have begun one meanwhile, and goes on with it.
+    return next((name for name in begun if harvest_holder(request.run, name) is None), None)
+
+
+def _command_to_resume(run: str, name: str, flags: dict[str, Any], out: Path | None) -> str:
     words = [
         word
         for flag, value in flags.items()
         if value not in (None, "auto")
         for word in ([flag] if value is True else [flag, str(value)])
     ]
-    return options.command("spd", "harvest", run, "--resume", *words, out=out)
+    return options.command("spd", "harvest", run, "--resume", "--harvest", name, *words, out=out)
 
 
 def _print_result(result: "HarvestResult", run: str, out: Path | None, as_json: bool) -> None:
@@ -284,6 +324,25 @@ def _print_result(result: "HarvestResult", run: str, out: Path | None, as_json: 
     listing = ("spd", "harvest", run, "--list", "--query", "is:fired sort:density")
     report.result(f"next         {options.command(*listing, out=out)}")
     report.result(f"             {options.command('spd', 'tui', run, out=out)}")
+
+
+def _list_unfinished(run: "RunDirectory", reference: str, out: Path | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from spd_cli.harvest_summary import print_unfinished
+
+    with report.working("loading"):
+        from core.harvest.unfinished import unfinished_harvests
+
+        found = unfinished_harvests(run)
+    if as_json:
+        report.result_json([asdict(harvest) for harvest in found])
+    elif found:
+        words = ("spd", "harvest", reference, "--resume", "--harvest")
+        print_unfinished(found, lambda name: options.command(*words, name, out=out))
+    else:
+        begin = options.command("spd", "harvest", reference, out=out)
+        report.talk(f"run {run.run_id} has no unfinished harvest; `{begin}` begins one.")
 
 
 def _opened(run: "RunDirectory", name: str | None) -> "Harvest":

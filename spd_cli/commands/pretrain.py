@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import Interrupted, UsageError, nearest_names
+from core.numerals import grouped
 from spd_cli import options, ranks, report
 
 if TYPE_CHECKING:
@@ -158,12 +159,14 @@ def _print_summary(summary: dict[str, Any], cached: bool) -> None:
         f"unigram entropy  {entropy:.4f} nats per token, the cost of knowing token frequencies only"
     )
     report.result(f"perplexity       {summary['perplexity']:.1f} of {summary['vocabulary']} tokens")
-    report.result(f"model            {summary['parameters']:,} parameters, context {summary['context']}")
+    report.result(
+        f"model            {grouped(summary['parameters'])} parameters, context {summary['context']}"
+    )
     rate = summary["tokens_per_second"]
     report.result(
-        f"training         {summary['steps']} steps, {summary['tokens_seen']:,} tokens in "
+        f"training         {summary['steps']} steps, {grouped(summary['tokens_seen'])} tokens in "
         f"{report.duration(summary['seconds'])}"
-        + (f", {rate:,.0f} tokens/s" if rate else "")
+        + (f", {grouped(rate)} tokens/s" if rate else "")
         + f" ({summary['precision']} on {summary['device']})"
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import UsageError
+from core.numerals import aligned, grouped, three_digits
 from spd_cli import options, report
 from spd_cli.summary import print_summary
 
@@ -33,7 +34,9 @@ def list_(out: options.OutOption = None, as_json: options.JsonOption = False) ->
     elif runs:
         columns = ("run", "recipe", "seed", "status", "step", "loss", "L0", "found", "has", "took", "started")
         narrow = ("took", "seed", "started", "has", "found")
-        report.result_table(columns, [_row(run) for run in runs], dispensable=narrow)
+        losses, sparsities = aligned([run.loss for run in runs]), aligned([run.sparsity for run in runs])
+        rows = [_row(*cells) for cells in zip(runs, losses, sparsities, strict=True)]
+        report.result_table(columns, rows, dispensable=narrow)
     else:
         report.talk(f"no runs in {runs_folder(root)}; `spd decompose tms_5-2` makes one.")
     for name, reason in unreadable_runs(root).items():
@@ -149,9 +152,9 @@ def _told(run: "RunEntry", overview: "RunOverview") -> dict[str, str | None]:
         "warm start": manifest.warm_start,
         "started": _local(manifest.created),
         "resumed": ", ".join(map(_local, manifest.resumed)),
-        "step": f"{overview.step} of {overview.steps}",
-        "loss": _text(overview.loss) if overview.loss is not None else None,
-        "L0": _text(overview.sparsity) if overview.sparsity is not None else None,
+        "step": f"{grouped(overview.step)} of {grouped(overview.steps)}",
+        "loss": three_digits(overview.loss) if overview.loss is not None else None,
+        "L0": three_digits(overview.sparsity) if overview.sparsity is not None else None,
         "checkpoints": ", ".join(map(str, overview.checkpoints)) or None,
         "harvests": ", ".join(overview.harvests) or None,
         "attributions": ", ".join(overview.attributions) or None,
@@ -168,16 +171,16 @@ def _local(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _row(run: "RunOverview") -> tuple[Any, ...]:
+def _row(run: "RunOverview", loss: str, sparsity: str) -> tuple[Any, ...]:
     has = {"checkpoint": run.checkpoints, "harvest": run.harvests, "attributions": run.attributions}
     return (
         run.run_id,
         run.recipe or ("imported" if run.imported_from else ""),
         run.seed,
         run.status,
-        f"{run.step}/{run.steps}",
-        run.loss,
-        run.sparsity,
+        f"{grouped(run.step)}/{grouped(run.steps)}",
+        loss,
+        sparsity,
         run.verdict or "",
         ", ".join(name for name, found in {**has, "labels": run.labels}.items() if found),
         report.duration(run.seconds),

@@ -9,8 +9,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 
-from core.blocks import align_decimal, bar
-from spd_tui.rows.bars import SET_MARKS, SET_STYLES, overlap_bar, three_digits
+from core.blocks import bar
+from core.numerals import align_decimal, three_digits
+from spd_tui.rows.bars import SET_MARKS, SET_STYLES, overlap_bar
 from spd_tui.rows.tokens import ELLIPSIS, harmless
 
 Kind = Literal["component", "input", "feature", "output"]

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable
 
+from core.numerals import grouped
+
 Tick = tuple[float, str]
 """Where on the axis, and what it says there."""
 
@@ -12,7 +14,8 @@ def axis_label(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return "0"
     if 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.6g}".replace(",", " ") if abs(value) < 1e4 else f"{value:,.0f}".replace(",", " ")
+        text = f"{value:.6g}"
+        return text if "." in text or "e" in text else grouped(float(text))
     mantissa, exponent = f"{value:.6e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 

@@ -1,4 +1,4 @@
-"""Numbers to three significant digits, and bars of block characters to compare them by."""
+"""Bars and courses of block characters to compare numbers by."""
 
 import math
 from collections.abc import Sequence
@@ -8,31 +8,9 @@ from rich.text import Text
 
 from core.blocks import HEIGHTS
 
-MISSING = "·"
-
 SET_STYLES = (Style(color="cyan"), Style(bold=True), Style(color="yellow"))
 SET_MARKS = "▒█░"
 """Positions with only this, with both, with only the other: told apart by their shade without colour."""
-
-
-def three_digits(value: float | None) -> str:
-    """A number to three significant digits; `MISSING` for none and NaN."""
-    if value is None or math.isnan(value):
-        return MISSING
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value == 0:
-        return "0"
-    mantissa, exponent_text = f"{value:.2e}".split("e")
-    exponent = int(exponent_text)
-    if -3 <= exponent < 5:
-        return f"{float(f'{mantissa}e{exponent}'):.{max(0, 2 - exponent)}f}"
-    return f"{mantissa}e{exponent}"
-
-
-def grouped(count: int) -> str:
-    """A count with thin groups of thousands: `12 345`."""
-    return f"{count:,}".replace(",", " ")
 
 
 def course(values: Sequence[float]) -> str:

@@ -10,13 +10,13 @@ from rich.style import Style
 from rich.text import Text
 
 from core.blocks import height, heights
+from core.numerals import grouped, three_digits
 from spd_tui.rows.associates import (
     MEASURE_MEANINGS,
     MEASURE_TITLES,
     Kind,
     associate_lines,
 )
-from spd_tui.rows.bars import grouped, three_digits
 from spd_tui.rows.rank_plot import rank_plot_lines
 from spd_tui.rows.tokens import (
     Tone,

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from core.blocks import align_decimal
-from spd_tui.rows.bars import MISSING, grouped, three_digits
+from core.numerals import MISSING, align_decimal, grouped, three_digits
 from spd_tui.rows.tokens import harmless
 
 if TYPE_CHECKING:
@@ -202,7 +201,8 @@ class ComponentRows:
 
     def _cell(self, column: ComponentColumn, value: Any) -> str:
         if value is None:
-            text = MISSING
+            # No sign stands for no token: it may be one.
+            text = "" if column.kind == "text" else MISSING
         elif isinstance(value, str):
             return self._layers.get(value, value) if column.kind == "layer" else harmless(value) or "∅"
         elif column.kind == "count":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spd_tui.rows.axes import axis_label, linear_ticks, log_ticks
+from spd_tui.rows.axes import Tick, axis_label, linear_ticks, log_ticks
 from spd_tui.rows.run import MARKERS, PLAIN_MARKERS
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def draw(
             "nothing logged yet" if curves else "nothing chosen: space adds a series", width, height
         )
     left, right = window.within(*ends)
-    if not right > left:
+    only_step = None if right > left else left
+    if only_step is not None:
         left, right = left - 0.5, left + 0.5
     columns = 2 * (width - 2)
     sampled = [downsample(curve.x, curve.y, left, right, columns) for curve in curves]
@@ -115,8 +116,12 @@ def draw(
     if not seen:
         why = "nothing above zero here: `L` leaves the log axis" if log else "nothing logged in this part"
         return _message(why, width, height, remarks)
-    low, high = _padded(min(seen), max(seen))
-    frame = _Frame(left, right, low, high, log, plain)
+    low, high = min(seen), max(seen)
+    only_value = None if high - low > 1e-12 * max(abs(low), abs(high)) else low
+    if only_value is not None:
+        room = max(abs(low) * 0.1, 1e-9) if low else 1.0
+        low, high = low - room, high + room
+    frame = _Frame(left, right, low, high, log, plain, only_step, only_value)
     return Plot(_framed(frame, curves, sampled, width, height, x_label or axis_label), remarks)
 
 
@@ -164,13 +169,6 @@ def _unlogged(curve: Curve, left: float, right: float) -> str:
     )
 
 
-def _padded(low: float, high: float) -> Point:
-    if high - low > 1e-12 * max(abs(low), abs(high)):
-        return low, high
-    room = max(abs(low) * 0.1, 1e-9) if low else 1.0
-    return low - room, high + room
-
-
 def _message(text: str, width: int, height: int, remarks: tuple[str, ...] = ()) -> Plot:
     blank = [(("", None),)] * (height // 2)
     return Plot((*blank, ((text[:width].center(width), None),)), remarks)
@@ -184,6 +182,22 @@ class _Frame:
     high: float
     log: bool
     plain: bool
+    only_step: float | None
+    """The step of all that is seen, if it has but one."""
+    only_value: float | None
+    """The value of all that is seen, if it has but one; on a log axis its logarithm."""
+
+    def ticks_up(self, count: int) -> list[Tick]:
+        """Ticks of the vertical axis; of a single value that value alone."""
+        if self.only_value is not None:
+            return [(self.only_value, axis_label(10**self.only_value if self.log else self.only_value))]
+        return (log_ticks if self.log else linear_ticks)(self.low, self.high, count)
+
+    def ticks_across(self, count: int, label: Callable[[float], str]) -> list[Tick]:
+        """Ticks of the horizontal axis; of a single step that step alone."""
+        if self.only_step is not None:
+            return [(self.only_step, label(self.only_step))]
+        return linear_ticks(self.left, self.right, count, label)
 
 
 def _framed(
@@ -195,11 +209,7 @@ def _framed(
     x_label: Callable[[float], str],
 ) -> tuple[tuple[tuple[str, int | None], ...], ...]:
     rows = height - 2
-    make_ticks = log_ticks if frame.log else linear_ticks
-    ticks = [
-        (round((frame.high - place) / (frame.high - frame.low) * (rows - 1)), label)
-        for place, label in make_ticks(frame.low, frame.high, max(3, rows // 4))
-    ]
+    ticks = frame.ticks_up(max(3, rows // 4))
     margin = max((len(label) for _, label in ticks), default=1)
     columns = width - margin - 1
     canvas = _Canvas(columns, rows, frame)
@@ -208,15 +218,15 @@ def _framed(
     for curve, points in zip(curves, sampled, strict=True):
         canvas.signs(points, curve.marker)
     axis, notch, corner, flat, down = "|++-+" if frame.plain else "│┤└─┬"
-    labels = dict(reversed(ticks))
+    labels = {canvas.cell(frame.left, value)[1]: label for value, label in reversed(ticks)}
     lines: list[tuple[tuple[str, int | None], ...]] = []
     for row, cells in enumerate(canvas.rows()):
         start = labels.get(row, "").rjust(margin) + (notch if row in labels else axis)
         lines.append(((start, None), *cells))
     bottom, below = [flat] * columns, [" "] * (margin + 1 + columns)
     free = 0
-    for place, label in linear_ticks(frame.left, frame.right, max(2, columns // 14), x_label):
-        column = round((place - frame.left) / (frame.right - frame.left) * (columns - 1))
+    for place, label in frame.ticks_across(max(2, columns // 14), x_label):
+        column, _ = canvas.cell(place, frame.low)
         begin = max(0, min(margin + 1 + column - len(label) // 2, len(below) - len(label)))
         if begin >= free:
             bottom[column] = down
@@ -268,7 +278,7 @@ class _Canvas:
             if int((x - left) * scale + 0.5) // 2 >= next_column:
                 column = self._put(x, y, sign, marker)
                 next_column = column + (apart if many else 2)
-        if last is not None and self._cell(*self._dot(*last))[0] + apart // 2 >= next_column:
+        if last is not None and self.cell(*last)[0] + apart // 2 >= next_column:
             self._put(*last, sign, marker)
 
     def rows(self) -> list[list[tuple[str, int | None]]]:
@@ -286,13 +296,19 @@ class _Canvas:
             found.append([*pieces, (text, owner)])
         return found
 
+    def cell(self, x: float, y: float) -> tuple[int, int]:
+        """Column and row of a point."""
+        across, down = self._dot(x, y)
+        column, row = int(across + 0.5) // 2, int(down + 0.5) // 4
+        return max(0, min(self._columns - 1, column)), max(0, min(self._rows - 1, row))
+
     def _dots(self, dots: int) -> str:
         if not dots:
             return " "
         return "." if self._frame.plain else chr(0x2800 + dots)
 
     def _put(self, x: float, y: float, sign: str, marker: int) -> int:
-        column, row = self._cell(*self._dot(x, y))
+        column, row = self.cell(x, y)
         self._signs[column, row] = sign
         self._bits[row][column], self._owner[row][column] = 0xFF, marker
         return column
@@ -302,10 +318,6 @@ class _Canvas:
         across = (x - frame.left) / (frame.right - frame.left) * (2 * self._columns - 1)
         down = (frame.high - y) / (frame.high - frame.low) * (4 * self._rows - 1)
         return across, down
-
-    def _cell(self, across: float, down: float) -> tuple[int, int]:
-        column, row = int(across + 0.5) // 2, int(down + 0.5) // 4
-        return max(0, min(self._columns - 1, column)), max(0, min(self._rows - 1, row))
 
     def _paint(self, spans: dict[int, Point], marker: int) -> None:
         """Set the dots of each dot column from the upper to the lower end of its span."""

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.blocks import align_decimal
+from core.numerals import align_decimal, grouped, three_digits
 from core.runs.overview import describe_verdict
-from spd_tui.rows.bars import grouped, three_digits
 
 MASKS = {
     "target": "the target itself",
@@ -139,7 +138,8 @@ def sheet(evaluation: Evaluation | None) -> list[Section]:
         return [Section("Evaluation", ("no evaluation yet",))]
     when = "at the end" if evaluation.finished else f"at step {grouped(evaluation.step or 0)}"
     said = [f"{name}: {text}" for name, text in evaluation.sentences.items()]
-    head = [evaluation.headline] if evaluation.headline else []
+    # Of a language model the headline says what the phrases say, in fewer numbers.
+    head = [evaluation.headline] if evaluation.headline and not evaluation.masks else []
     sections = [Section(f"Evaluation {when}", (*head, "; ".join(words(evaluation)) + "."))]
     if evaluation.modules:
         totals = {"L0": evaluation.total_l0}

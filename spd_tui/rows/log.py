@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spd_tui.rows.bars import grouped, three_digits
+from core.numerals import grouped, three_digits
 from spd_tui.rows.runs import plain_line
 
 _TELLING = (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spd_tui.rows.bars import three_digits
+from core.numerals import three_digits
 from spd_tui.rows.runs import RunRow
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from rich.style import Style
 from rich.text import Text
 
 from core.blocks import HEIGHTS
-from spd_tui.rows.bars import grouped, three_digits
+from core.numerals import grouped, three_digits
 
 _AXIS = 9
 _CURVE, _MARKED, _MUTED = Style(color="cyan"), Style(color="yellow", bold=True), Style(dim=True)

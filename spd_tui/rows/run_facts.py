@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from core.numerals import grouped
 from core.runs.overview import RunOverview
-from spd_tui.rows.bars import grouped
 from spd_tui.rows.pace import mean_pace, pace_text
 from spd_tui.rows.runs import SIGNS, duration
+
+WHERE_OTHERS_ARE = "`:runs` shows the runs that are left."
+"""What to do when the run that is open has been deleted."""
+
+
+def deleted_text(path: Path) -> str:
+    """What is said of a run whose folder has gone, and what to do."""
+    return f"{path} has been deleted. {WHERE_OTHERS_ARE}"
 
 
 def facts(overview: RunOverview, now: datetime, resumed: bool = False) -> str:

@@ -2,16 +2,17 @@
 
 import fnmatch
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from spd_tui.rows.bars import course, grouped, three_digits
+from core.numerals import grouped, three_digits
+from spd_tui.rows.bars import course
 from spd_tui.rows.pace import pace_text
 from spd_tui.rows.runs import STYLES, RunRow, duration, plain_line, status_text, step_text
+from spd_tui.rows.wrapping import wrapped
 
 if TYPE_CHECKING:
     from core.runs.overview import RunOverview
@@ -48,7 +49,7 @@ def panel(row: RunRow, detail: RunDetail | None, pace: float | None, width: int)
     """
     overview = row.overview
     if overview is None:
-        lines = textwrap.wrap(plain_line(row.problem), width, max_lines=4, placeholder=" …")
+        lines = wrapped(plain_line(row.problem), width, most=4)
         return [_head(row, detail), *(Text(line, "red") for line in lines)]
     lines = [_head(row, detail), _course(overview, detail, pace, width), *_standing(row, width)]
     lines.append(Text(f"has {_belongings(overview)}"))
@@ -100,7 +101,12 @@ def _course(overview: "RunOverview", detail: RunDetail | None, pace: float | Non
         pieces.append(Text(f"{pace_text(pace)}, {duration(left)} left"))
     elif overview.seconds:
         pieces.append(Text(f"took {duration(overview.seconds)}"))
-    return Text("   ").join(pieces) if pieces else Text("nothing logged yet")
+    if not pieces:
+        running = overview.status == "running"
+        return Text(
+            "nothing logged yet" if running else f"nothing logged up to step {grouped(overview.step)}"
+        )
+    return Text("   ").join(pieces)
 
 
 def _spread(values: Sequence[float], most: int) -> list[float]:
@@ -115,7 +121,7 @@ def _standing(row: RunRow, width: int) -> list[Text]:
     """How it stands and how that is known, on two lines at most."""
     assert row.overview is not None
     word = row.status
-    lines = textwrap.wrap(f"{word}: {plain_line(row.overview.reason)}", width, max_lines=2, placeholder=" …")
+    lines = wrapped(f"{word}: {plain_line(row.overview.reason)}", width, most=2)
     texts = [Text(line) for line in lines]
     texts[0].stylize(f"bold {STYLES[row.status]}", 0, len(word))
     return texts

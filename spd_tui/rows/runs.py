@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from spd_tui.rows.bars import MISSING, grouped, three_digits
+from core.numerals import grouped, three_digits
 from spd_tui.rows.columns import Column
 from spd_tui.rows.tokens import harmless
 
 if TYPE_CHECKING:
     from core.runs.overview import RunOverview
+
+ABSENT = "·"
+"""Stands where a run has nothing of a kind."""
 
 FILTERS = ("all", "running", "finished", "failed", "interrupted", "unreadable")
 """What `f` steps through."""
@@ -56,7 +59,7 @@ class RunRow:
     def recipe(self) -> str:
         """Recipe of its settings, else where it was imported from."""
         if self.overview is None:
-            return MISSING
+            return ABSENT
         return plain_line(
             self.overview.recipe or ("imported" if self.overview.imported_from else "own settings")
         )
@@ -157,28 +160,36 @@ def next_filter(now: str, rows: Sequence[RunRow]) -> str:
     return there[(there.index(now) + 1) % len(there)] if now in there else "all"
 
 
-def facts_text(place: str, rows: Sequence[RunRow] | None, status: str) -> str:
+def facts_text(place: str, rows: Sequence[RunRow] | None, shown: int, status: str) -> str:
     """What there is in a few words, for the title: where, how many runs, what needs a look, the filter."""
     parts = [place]
     if rows is not None:
         found = counts(rows)
-        parts.append(f"{len(rows)} run{'s' * (len(rows) != 1)}")
+        some = f"{shown} of " if shown < len(rows) else ""
+        parts.append(f"{some}{len(rows)} run{'s' * (len(rows) != 1)}")
         parts += [f"{found[name]} {name}" for name in ("running", "failed", "unreadable") if name in found]
     if status != "all":
         parts.append(f"only {status}")
     return "  ".join(parts)
 
 
-def nothing_text(place: str, hidden: bool) -> str:
-    """What stands where the table has no rows: what to do; `hidden` when there are runs, not shown."""
+def nothing_text(place: str, hidden: bool, usual: bool) -> str:
+    """What stands where the table has no rows: what to do.
+
+    Args:
+        place: The output folder.
+        hidden: There are runs, but none that fits.
+        usual: It is the folder that commands write to of themselves.
+    """
     if hidden:
         return "No run fits.\n\nEsc gives the search up; f, or :filter all, shows the other runs."
     return (
         f"There are no runs in {place}.\n\n"
-        "spd demo               makes a small one to look at, in a minute\n"
+        "spd demo               makes a small one within a minute\n"
         "spd decompose tms_5-2  decomposes a toy model\n"
         "spd decompose --list   lists what else can be decomposed\n\n"
-        "A run is shown here as soon as there is one. q leaves."
+        + ("" if usual else f"They write there with --out {place}\n\n")
+        + "A run is shown here as soon as there is one. q leaves."
     )
 
 
@@ -234,7 +245,7 @@ def _marks(overview: "RunOverview") -> list[str]:
         ("A", overview.attributions),
         ("L", overview.labels),
     )
-    return [letter if there else MISSING for letter, there in kinds]
+    return [letter if there else ABSENT for letter, there in kinds]
 
 
 def _value(row: RunRow, sort: str) -> Any:

@@ -11,7 +11,7 @@ A screen is a subclass of `SpdScreen`:
             yield FrameTable(id="components")
 
         def refresh_view(self) -> None:
-            self.run_in_background(read_table, self.run, what="reading the harvest", done=self.show_table)
+            self.background.run(read_table, self.run, what="reading the harvest", done=self.show_table)
 
 What a subclass may define, all of it optional but `compose_body`:
 
@@ -22,12 +22,11 @@ What a subclass may define, all of it optional but `compose_body`:
 - `go_back()`: a step back inside the screen; False lets Backspace leave it.
 - `loaded_text()`: what the status line says is loaded.
 
-What it calls: `run_in_background`, `say`, `set_facts`, `set_hints`, `set_crumbs`, `copy`, `remember`,
-`remembered`, `ask`, and of `self.app` (`SpdApp`): `open_run`, `go_to_mode`, `clock`, `context`.
+What it calls: `background.run`, `say`, `set_facts`, `set_hints`, `set_crumbs`, `copy`, `remember`,
+`remembered`, `ask`, `context`, and of `self.app` (`SpdApp`): `navigation`, `clock`.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import events
@@ -36,10 +35,11 @@ from textual.containers import Container
 from textual.reactive import var
 from textual.screen import Screen
 
-from spd_tui.commands import Command, Completion, completions, parse
+from spd_tui.commands import Command
 from spd_tui.keys import bind
-from spd_tui.loading import Job, reason
 from spd_tui.messages import Answered
+from spd_tui.screens.background import Background
+from spd_tui.screens.prompting import ask_command, ask_search, run_command
 from spd_tui.widgets.breadcrumb import Breadcrumb
 from spd_tui.widgets.notice import Kind, Notice
 from spd_tui.widgets.status_line import StatusLine
@@ -92,7 +92,7 @@ class SpdScreen(Screen[Any]):
         self._facts = ""
         self._hints = self.HINTS
         self._search = ""
-        self._failed: dict[str, Job] = {}
+        self.background = Background(self)
         self._line: CommandLine | None = None
 
     # ---- what a subclass defines
@@ -155,41 +155,6 @@ class SpdScreen(Screen[Any]):
         """The command or search line, while it takes the keys."""
         return None if self._line is None or self._line.closed else self._line
 
-    def run_in_background(
-        self,
-        function: Callable[..., Value],
-        *args: Any,
-        what: str,
-        done: Callable[[Value], object] | None = None,
-        failed: Callable[[BaseException], object] | None = None,
-        group: str | None = None,
-        quiet: bool = False,
-        with_job: bool = False,
-        **kwargs: Any,
-    ) -> Job:
-        """Call `function(*args, **kwargs)` in a thread; the screen stays usable.
-
-        The function must touch no widget. Its value goes to `done` on the screen's own thread; its error goes
-        to `failed`, else it is said in a notice and `r` does the work again. The status line names the work,
-        counts its seconds, and Esc stops it (its answer is then thrown away).
-
-        Args:
-            function: The work.
-            args: Its arguments, `kwargs` the named ones.
-            what: What it does, as people read it: "reading the harvest".
-            group: A later job of the same group replaces an earlier one of this screen.
-            quiet: Not shown and not stopped by Esc: small work that repeats.
-            with_job: Pass the `Job` first, for work that asks `job.check()` whether it was stopped.
-        """
-
-        def start() -> Job:
-            job = Job(what, self, start, group or what, quiet, done, failed)
-            self._failed.pop(job.group or what, None)
-            work = partial(function, job, *args, **kwargs) if with_job else partial(function, *args, **kwargs)
-            return self.app.jobs.begin(job, work)
-
-        return start()
-
     def say(self, text: str, kind: Kind = "info") -> None:
         """Say something over the status line until the next key."""
         self.query_one(Notice).say(text, kind)
@@ -225,10 +190,6 @@ class SpdScreen(Screen[Any]):
         """A value kept by `remember`, if it is there and of the same type as `otherwise`."""
         value = self.app.memory.of_screen(self.MODE).get(name, otherwise)
         return value if isinstance(value, type(otherwise)) else otherwise
-
-    def stopped(self, job: Job) -> None:
-        """One of this screen's jobs was stopped; `r` does it again."""
-        self._failed[job.group or job.what] = job
 
     def set_search(self, text: str) -> None:
         """Narrow to `text`, as if it had been typed after `/`."""
@@ -290,33 +251,18 @@ class SpdScreen(Screen[Any]):
             return type(self).narrow is not SpdScreen.narrow
         return super().check_action(action, parameters)
 
-    # ---- answers of background work
-
     def _on_answered(self, message: Answered) -> None:
-        job, error = message.job, message.error
-        if not self.app.jobs.finish(job):
-            return
-        if error is None:
-            if job.done is not None:
-                job.done(message.value)
-        elif job.failed is not None:
-            job.failed(error)
-        else:
-            self._failed[job.group or job.what] = job
-            self.say(f"{job.what} failed: {reason(error)} r tries again.", "error")
+        self.background.answered(message)
 
     # ---- keys of every screen
 
     def action_back(self) -> None:
         """Stop what is being worked on (Esc), else go a step back."""
-        self.app.go_back()
+        self.app.navigation.go_back()
 
     def action_retry(self) -> None:
         """Do again what failed, else load everything anew."""
-        failed, self._failed = self._failed, {}
-        for job in failed.values():
-            job.start()
-        if not failed:
+        if not self.background.again():
             self.refresh_view()
 
     def action_stop(self) -> None:
@@ -330,55 +276,15 @@ class SpdScreen(Screen[Any]):
 
     def action_search(self) -> None:
         """Open the search line."""
-        before = self._search
-
-        def keep(text: str) -> None:
-            self.app.memory.typed("search", text)
-            if text != self._search:
-                self.set_search(text)
-
-        self.ask(
-            self.SEARCH_SIGN,
-            keep,
-            value=before,
-            changed=self.set_search,
-            cancelled=lambda: self.set_search(before),
-            history=self.app.memory.history("search"),
-        )
+        ask_search(self)
 
     def action_command(self, text: str = "") -> None:
         """Open the command line."""
-        commands = self.all_commands()
-
-        def complete(line: str) -> Sequence[Completion]:
-            return completions(line, commands)
-
-        self.ask(
-            ":",
-            self.run_command,
-            value=text,
-            complete=complete,
-            history=self.app.memory.history("command"),
-        )
-
-    def all_commands(self) -> list[Command]:
-        """The commands of this screen and those of every screen; the screen's own win."""
-        own = self.commands()
-        names = {command.name for command in own}
-        return own + [command for command in self.app.shared_commands() if command.name not in names]
+        ask_command(self, text)
 
     def run_command(self, line: str) -> None:
         """Do what a `:` line says; what cannot be done is said."""
-        from core.errors import SpdError
-
-        if not line.strip():
-            return
-        self.app.memory.typed("command", line.strip())
-        try:
-            command, argument = parse(line, self.all_commands())
-            command.run(argument)
-        except SpdError as error:
-            self.say(str(error), "error")
+        run_command(self, line)
 
     def ask(self, sign: str, submitted: Callable[[str], object], **prompt: Any) -> None:
         """Ask for a line of text at the bottom; `prompt` are further fields of `command_line.Prompt`."""

@@ -105,7 +105,7 @@ class CardScreen(SpdScreen):
         if request is None or self.data is None or self._busy:
             return
         self._reading = request
-        self._job = self.run_in_background(
+        self._job = self.background.run(
             read_card,
             self.data.harvest,
             request,
@@ -152,7 +152,7 @@ class CardScreen(SpdScreen):
             return
         if ranks is None or ranks.column != self._rank_column:
             done = partial(self._ranked, self.data)
-            self.run_in_background(rank, self.data, self._rank_column, what="ranking", done=done, quiet=True)
+            self.background.run(rank, self.data, self._rank_column, what="ranking", done=done, quiet=True)
 
     def _ranked(self, data: "ComponentData", ranks: "Ranks") -> None:
         if data is self.data and ranks.column == self._rank_column:
@@ -275,27 +275,28 @@ class CardScreen(SpdScreen):
             self.copy(card.key, card.key)
 
     def action_export(self) -> None:
-        """Write the card as JSON to a file in the working folder."""
-        self.export_card("")
+        """Ask for the file to write the card to."""
+        if name := self._export_names(""):
+            self.action_command(f"export {name[0]}")
+        else:
+            self.say("There is no card to export.", "warning")
 
     def export_card(self, path: str) -> None:
-        """Write the card as JSON to `path`, or to a file named after it."""
+        """Write the card as JSON to `path`."""
         card = self.panel.card
         if card is None:
             self.say("There is no card to export.", "warning")
             return
-        target = (
-            Path(path).expanduser() if path else Path(f"{self.run.run_id}-{card.key.replace(':', '-')}.json")
-        )
+        target = Path(path).expanduser().absolute()
 
         def written(place: Path) -> None:
             self.say(f"Wrote the card of {card.key} to {home_relative(place)}.")
 
-        self.run_in_background(
+        self.background.run(
             write_card,
             card,
-            target.absolute(),
-            what=f"writing {target}",
+            target,
+            what=f"writing {target.name}",
             done=written,
         )
 
@@ -307,7 +308,7 @@ class CardScreen(SpdScreen):
                 "measure", "order associates by", self.set_measure, "NAME", lambda _: list(MEASURE_TITLES)
             ),
             Command("section", "show a section of the card", self._go_to_section, "NAME", lambda _: SECTIONS),
-            Command("export", "write the card as JSON", self.export_card, "[FILE]"),
+            Command("export", "write the card as JSON", self.export_card, "FILE", self._export_names),
         ]
 
     def go_to_component(self, name: str) -> None:
@@ -320,6 +321,10 @@ class CardScreen(SpdScreen):
 
         if self.data is not None:
             self.follow(find_component(self.data.harvest, name))
+
+    def _export_names(self, typed: str) -> list[str]:
+        card = self.panel.card
+        return [f"{self.run.run_id}-{card.key.replace(':', '-')}.json"] if card is not None else []
 
     def _component_names(self, typed: str) -> list[str]:
         return (

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from core.numerals import grouped
 from spd_tui.commands import Command
 from spd_tui.keys import bind
 from spd_tui.loading import reason
-from spd_tui.rows.bars import grouped
+from spd_tui.rows.run_facts import deleted_text
+from spd_tui.rows.wrapping import wrapped
 from spd_tui.screens.component_card import PATIENCE, CardScreen, ComponentCardScreen
 from spd_tui.widgets.card_panel import CardPanel
 from spd_tui.widgets.frame_table import Column, FrameTable, ListRows
@@ -76,7 +78,7 @@ class ComponentsScreen(CardScreen):
             self._begun = True
             self._recall()
         asked = (self._query(), self._sort)
-        self.run_in_background(
+        self.background.run(
             open_table,
             self.run.directory,
             self._harvest,
@@ -115,10 +117,15 @@ class ComponentsScreen(CardScreen):
 
     def _not_opened(self, error: BaseException) -> None:
         self.data = self._wanted = self.context.harvest = None
-        others = "\n\nH chooses another harvest." if len(self._harvest_names("")) > 1 else ""
+        lines = [reason(error)]
+        if len(self._harvest_names("")) > 1:
+            lines += ["", "H chooses another harvest."]
+        elif self.run.directory.path.is_dir():
+            lines += ["", "r looks again."]
         self.table.set_rows(ListRows())
         width = self.size.width if self.size.width < 100 else self.size.width // 2
-        self.table.set_empty(_folded(reason(error) + others, max(20, width - 4)))
+        folded = [piece for line in lines for piece in wrapped(line, max(20, width - 4)) or [""]]
+        self.table.set_empty("\n".join(folded))
         self.set_facts("")
         self.panel.show_text("")
 
@@ -146,7 +153,7 @@ class ComponentsScreen(CardScreen):
         if self.data is None:
             return
         self.remember(search=self.search, sort=self._sort[0], descending=self._sort[1], filter=self._filter)
-        self.run_in_background(
+        self.background.run(
             narrowed,
             self.data,
             self._query(),
@@ -268,7 +275,13 @@ class ComponentsScreen(CardScreen):
         if len(names) > 1:
             self.action_command("harvest ")
         else:
-            self.say(f"The run has one harvest, {names[0]}." if names else "The run has no harvest.")
+            self.say(f"The run has one harvest, {names[0]}." if names else self._without_harvest())
+
+    def _without_harvest(self) -> str:
+        path = self.run.directory.path
+        if not path.is_dir():
+            return deleted_text(path)
+        return f"The run has no harvest; `spd harvest {self.run.run_id}` makes one."
 
     def open_harvest(self, name: str) -> None:
         """Show another harvest of the run; the problem with one that cannot be read is said."""
@@ -294,11 +307,13 @@ def open_table(
     """A harvest, its rows, and what is wrong with the query if it is; runs in a thread.
 
     Raises:
-        SpdError: there is no harvest, or a file of it is missing or damaged.
+        SpdError: the run is gone, there is no harvest, or a file of it is missing or damaged.
     """
-    from core.errors import UsageError
+    from core.errors import SpdError, UsageError
     from spd_tui.rows.components import Order, load_components, narrow
 
+    if not run.path.is_dir():
+        raise SpdError(deleted_text(run.path))
     data = load_components(run, name)
     try:
         return data, narrow(data, query, Order(*sort)), ""
@@ -328,9 +343,3 @@ def _column(column: "ComponentColumn") -> Column:
         minimum=column.width,
         maximum=28 if grows else None,
     )
-
-
-def _folded(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width) or [""])

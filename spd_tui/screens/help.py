@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -11,6 +13,7 @@ from textual.widgets import Static
 from spd_tui.clipboard import home_relative
 from spd_tui.keys import SHARED, bind, shown
 from spd_tui.screens.base import SpdScreen
+from spd_tui.screens.prompting import all_commands
 
 
 class _Page(VerticalScroll):
@@ -46,12 +49,12 @@ class HelpScreen(SpdScreen):
         super().__init__()
         self._of = of.MODE or "this screen"
         self._keys = keys_of(of)
-        self._commands = [(command.usage, command.help) for command in of.all_commands()]
+        self._commands = [(command.usage, command.help) for command in all_commands(of)]
 
     def compose_body(self) -> ComposeResult:
         """Keys, then commands."""
         with _Page():
-            yield Static(self._text(), id="help")
+            yield Static(self._page(), id="help")
 
     def on_mount(self) -> None:
         """Where we are."""
@@ -59,22 +62,20 @@ class HelpScreen(SpdScreen):
 
     def action_help(self) -> None:
         """The same key closes it."""
-        self.app.go_back()
+        self.app.navigation.go_back()
 
-    def _text(self) -> Text:
+    def _page(self) -> Group:
         own = [(keys, text) for name, keys, text in self._keys if name not in SHARED]
         shared = [(keys, text) for name, keys, text in self._keys if name in SHARED]
         width = max((len(keys) for keys, _ in own + shared), default=0)
-        text = Text()
+        parts: list[RenderableType] = []
         for title, rows in ((f"Keys of {self._of} and other screens", own), ("Keys of every screen", shared)):
             if rows:
-                _section(text, title, rows, width)
+                parts += _section(title, rows, width)
         longest = max((len(usage) + 1 for usage, _ in self._commands), default=0)
-        _section(text, "Commands", [(f":{usage}", help) for usage, help in self._commands], longest)
-        text.append(
-            f'\nOther keys: [keys] in {home_relative(self.app.config_path)}, such as  sort = "o"\n', "dim"
-        )
-        return text
+        parts += _section("Commands", [(f":{usage}", help) for usage, help in self._commands], longest)
+        where = home_relative(self.app.config_path)
+        return Group(*parts, Text(f'Other keys: [keys] in {where}, such as  sort = "o"\n', "dim"))
 
 
 def keys_of(screen: SpdScreen) -> list[tuple[str, str, str]]:
@@ -89,8 +90,11 @@ def keys_of(screen: SpdScreen) -> list[tuple[str, str, str]]:
     return [(name, shown(",".join(found[name][0])), found[name][1]) for name in names]
 
 
-def _section(text: Text, title: str, rows: Iterable[tuple[str, str]], width: int) -> None:
-    text.append(f"{chr(10) if text else ''} {title}\n", "bold")
+def _section(title: str, rows: Iterable[tuple[str, str]], width: int) -> list[RenderableType]:
+    """A title over two columns: what does not fit the second goes on under it."""
+    columns = Table.grid(padding=(0, 2, 0, 0))
+    columns.add_column(style="bold", min_width=width + 3, no_wrap=True)
+    columns.add_column()
     for left, right in rows:
-        text.append(f"   {left:<{width}}", "bold")
-        text.append(f"  {right}\n")
+        columns.add_row(Text(f"   {left}"), Text(right))
+    return [Text(f" {title}", "bold"), columns, Text()]

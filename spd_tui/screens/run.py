@@ -1,7 +1,6 @@
 """One run: its curves as they grow, evaluation, settings, figures and the end of its log."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -9,17 +8,16 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
 from textual.widget import Widget
 
-from spd_tui.clipboard import home_relative
 from spd_tui.commands import Command
 from spd_tui.keys import bind
-from spd_tui.loading import Job, reason
 from spd_tui.rows.evaluation import Evaluation, read_evaluation
 from spd_tui.rows.log import log_lines
-from spd_tui.rows.run import EMPTY, Metrics, series_records
-from spd_tui.rows.run_facts import facts, seconds_a_step
+from spd_tui.rows.run import Metrics
+from spd_tui.rows.run_facts import WHERE_OTHERS_ARE, facts, seconds_a_step
 from spd_tui.rows.settings_tree import settings_nodes
-from spd_tui.run_follower import RunFollower, RunLook
+from spd_tui.run_follower import RunLook
 from spd_tui.screens.base import SpdScreen
+from spd_tui.screens.following import Following
 from spd_tui.screens.run_views import HINTS_OF, VIEWS, WHAT
 from spd_tui.widgets.curves_panel import CurvesPanel
 from spd_tui.widgets.evaluation import EvaluationSheet, EvaluationWords
@@ -27,12 +25,6 @@ from spd_tui.widgets.figures_panel import FiguresPanel
 from spd_tui.widgets.log_view import LogView, ViewLine
 from spd_tui.widgets.settings_tree import SettingsTree
 from spd_tui.widgets.view_tabs import ViewTabs
-
-RUNNING_SECONDS = 1.0
-"""Between two looks at a run that is training."""
-
-RESTING_SECONDS = 5.0
-"""Between two looks at one that is not: it may be resumed, or deleted."""
 
 
 class RunScreen(SpdScreen):
@@ -65,11 +57,14 @@ class RunScreen(SpdScreen):
     def __init__(self) -> None:
         super().__init__()
         self.view = "curves"
-        self.look: RunLook = RunLook(EMPTY, None)
-        self._follower: RunFollower | None = None
-        self._job: Job | None = None
+        self._following = Following(self, self._show)
         self._said: tuple[str, ...] = ()
         self._evaluation: Evaluation | None = None
+
+    @property
+    def look(self) -> RunLook:
+        """What the last look at the run's folder found."""
+        return self._following.look
 
     # ---- what is on it
 
@@ -103,6 +98,7 @@ class RunScreen(SpdScreen):
         self.view = name
         for other in VIEWS:
             self.query_one(f"#{other}").display = other == name
+        self._show_log(self.look)
         self.query_one(ViewTabs).show(name, self._note())
         self.remember(view=name)
         self._focus_view()
@@ -113,55 +109,16 @@ class RunScreen(SpdScreen):
 
     def refresh_view(self) -> None:
         """Read the run anew."""
-        self._follower = RunFollower(self.run.directory)
         self._said = ()
-        self._look("reading the run", quiet=False)
+        self._following.begin(self.run.directory)
 
     def on_screen_resume(self) -> None:
         """Look again at once."""
         super().on_screen_resume()
-        if self._follower is not None and self._job is None:
-            self._look("following the run")
+        self._following.go_on()
 
-    def _look(self, what: str, quiet: bool = True) -> None:
-        follower = self._follower
-        if follower is None or not self.is_current:
-            self._job = None
-            return
-        self._job = self.run_in_background(
-            follower.look,
-            what=what,
-            done=self._seen,
-            failed=self._not_seen,
-            group="look",
-            quiet=quiet,
-            with_job=True,
-        )
-
-    def _seen(self, look: RunLook | None) -> None:
-        if look is not None:
-            self._show(look)
-        self._again(0.01 if look is not None and look.more else None)
-
-    def _not_seen(self, error: BaseException) -> None:
-        self.say(f"Following the run failed: {reason(error)} r tries again.", "error")
-        self._follower = None
-
-    def _again(self, seconds: float | None = None) -> None:
-        running = self.look.details is not None and self.look.details.overview.status == "running"
-        if seconds is None:
-            seconds = RUNNING_SECONDS if running else RESTING_SECONDS
-        follower = self._follower
-
-        def look() -> None:
-            if self._follower is follower:
-                self._look("following the run")
-
-        self.set_timer(seconds, look)
-
-    def _show(self, look: RunLook) -> None:
+    def _show(self, look: RunLook, before: RunLook) -> None:
         """Paint what has changed."""
-        before, self.look = self.look, look
         details = look.details
         if look.metrics is not before.metrics or details is not before.details:
             pace = None if details is None else seconds_a_step(details.manifest)
@@ -188,20 +145,22 @@ class RunScreen(SpdScreen):
             self.query_one(EvaluationSheet).show_evaluation(found)
 
     def _show_log(self, look: RunLook) -> None:
+        if self.view != "log":  # its lines take longer to make than all that is seen of a look
+            return
         details = look.details
         status, reason = (details.overview.status, details.overview.reason) if details else ("unknown", "")
         error = details.manifest.get("error") if details else None
         lines = log_lines(
             look.metrics.tail, look.problems, status, reason, error, max(40, self.size.width - 1)
         )
-        words = self.search.lower().split() if self.view == "log" else []
+        words = self.search.lower().split()
         kept = [line for line in lines if all(word in line.lower() for word in words)]
         self.query_one(LogView).show([ViewLine(line, strong=line.startswith("!")) for line in kept])
 
     def _say_problems(self, look: RunLook, before: RunLook) -> None:
         fresh = [problem for problem in look.problems if problem not in self._said]
         if fresh:
-            self.say("\n".join(fresh), "error")
+            self.say("\n".join([*fresh, *([WHERE_OTHERS_ARE] if look.gone else [])]), "error")
         elif look.restarted and before.metrics.count:
             self.say(
                 f"The metrics were cut back to step {look.metrics.step}: the run was resumed or replaced."
@@ -236,19 +195,10 @@ class RunScreen(SpdScreen):
             self.query_one(EvaluationSheet).find(text)
 
     def commands(self) -> list[Command]:
-        """A command for every part of the screen, and those of the curves."""
-        parts = [Command(name, WHAT[name], lambda _, name=name: self.show_view(name)) for name in VIEWS]
-        return [
-            *parts,
-            Command("plot", "add a series to the plot", self._plot, "SERIES", self._series_names),
-            Command(
-                "export",
-                "write the plotted series to FILE.csv or FILE.json",
-                self._export,
-                "FILE",
-                lambda _: ("curves.csv", "curves.json"),
-            ),
-        ]
+        """See `run_commands`."""
+        from spd_tui.screens.run_commands import run_commands
+
+        return run_commands(self)
 
     def go_back(self) -> bool:
         """Out of the enlarged plot or figure, then to the curves."""
@@ -372,24 +322,3 @@ class RunScreen(SpdScreen):
             return self.query_one(FiguresPanel).copied(), "the figure's path"
         widget = self.query_one(EvaluationSheet if self.view == "evaluation" else LogView)
         return widget.text, f"the {self.view}"
-
-    def _series_names(self, _typed: str) -> list[str]:
-        return self.look.metrics.names()
-
-    def _export(self, text: str) -> None:
-        from spd_tui.exporting import export_records
-
-        path = Path(text).expanduser().absolute()
-        series = self.query_one(CurvesPanel).plotted()
-        self.run_in_background(
-            lambda: export_records(series_records(series), path),
-            what=f"writing {path.name}",
-            done=lambda _: self.say(f"Wrote {len(series)} series to {home_relative(path)}."),
-        )
-
-    def _plot(self, name: str) -> None:
-        self.show_view("curves")
-        panel = self.query_one(CurvesPanel)
-        if (refused := panel.add(name)) is not None:
-            self.say(refused, "warning")
-        self.remember(series=panel.chosen)

@@ -13,7 +13,7 @@ from spd_tui.commands import Command
 from spd_tui.keys import bind
 from spd_tui.loading import import_ahead, reason
 from spd_tui.rows.pace import Pace
-from spd_tui.rows.run_panel import RunDetail, losses, panel, resume_command
+from spd_tui.rows.run_panel import RunDetail, panel, resume_command
 from spd_tui.rows.runs import (
     FILTERS,
     RunRow,
@@ -26,6 +26,7 @@ from spd_tui.rows.runs import (
     select,
 )
 from spd_tui.screens.base import SpdScreen
+from spd_tui.screens.deleting import ask_to_delete
 from spd_tui.watching import Listing, RunsWatch, read_detail
 from spd_tui.widgets.frame_table import FrameTable
 from spd_tui.widgets.line_panel import LinePanel
@@ -77,7 +78,7 @@ class RunsScreen(SpdScreen):
         self._watch = RunsWatch(self.context.root)
         status, sort = self.remembered("filter", "all"), self.remembered("sort", "age")
         self._status = status if status in FILTERS else "all"
-        self._sort = sort if sort in self._sortable() else "age"
+        self._sort = sort if sort in self.sortable() else "age"
         self._descending = self.remembered("descending", False)
         self.query_one(FrameTable).set_columns(columns(()))
         self._show_facts()
@@ -94,7 +95,7 @@ class RunsScreen(SpdScreen):
         if self._looker is not None:
             self._looker.stop()
         assert self._watch is not None
-        self.run_in_background(
+        self.background.run(
             _look,
             self._watch,
             anew,
@@ -113,7 +114,7 @@ class RunsScreen(SpdScreen):
             self._pace.look(listing.rows)
             self._show_rows(self.app.memory.run if first else None)
             if first:
-                self.run_in_background(import_ahead, what="making ready for components", quiet=True)
+                self.background.run(import_ahead, what="making ready for components", quiet=True)
             if listing.problem:
                 self.say(listing.problem, "error")
 
@@ -155,18 +156,21 @@ class RunsScreen(SpdScreen):
         self._show_rows()
 
     def _show_rows(self, cursor: str | None = None) -> None:
+        from core.runs.directory import output_root
+
         table = self.query_one(FrameTable)
         chosen = select(self.rows, self._status, self.search, self._sort, self._descending)
         table.set_columns(columns(chosen or self.rows))
         table.set_sort(self._sort, self._descending)
-        table.set_empty(nothing_text(home_relative(self.context.root), bool(self.rows)))
+        root = self.context.root
+        table.set_empty(nothing_text(home_relative(root), bool(self.rows), root == output_root()))
         table.set_rows(RunRows(chosen, self.app.clock), cursor=cursor)
         self._show_facts()
         self._show_panel()
 
     def _show_facts(self) -> None:
         rows = None if self._listing is None else self.rows
-        self.set_facts(facts_text(home_relative(self.context.root), rows, self._status))
+        self.set_facts(facts_text(home_relative(self.context.root), rows, len(self.shown), self._status))
 
     def _show_ages(self) -> None:
         self.query_one(FrameTable).refresh_rows()
@@ -198,7 +202,7 @@ class RunsScreen(SpdScreen):
             # A run that goes while it is read goes from the table at the next look.
             self._details.pop(row.run_id, None)
 
-        self.run_in_background(
+        self.background.run(
             read_detail,
             path,
             what=f"reading {row.run_id}",
@@ -228,10 +232,12 @@ class RunsScreen(SpdScreen):
 
     def _open(self, mode: str) -> None:
         row = self.row_at_cursor()
-        if row is not None and row.overview is None:
+        if row is None:
+            self.say(_NO_RUN)
+        elif row.overview is None:
             self.say(plain_line(row.problem), "error")
-        elif row is not None and row.overview is not None:
-            self.app.open_run(str(row.overview.path), mode)
+        else:
+            self.app.navigation.open_run(str(row.overview.path), mode)
 
     def action_copy(self) -> None:
         """Copy the run's id."""
@@ -251,139 +257,56 @@ class RunsScreen(SpdScreen):
 
     def action_filter(self) -> None:
         """Show the next status there is."""
-        self._set_filter(next_filter(self._status, self.rows))
+        self.filter(next_filter(self._status, self.rows))
 
     def action_sort(self) -> None:
         """Sort by the next column that is on screen."""
         visible = self.query_one(FrameTable).visible_columns()
-        names = [name for name in self._sortable() if name in visible]
+        names = [name for name in self.sortable() if name in visible]
         place = names.index(self._sort) if self._sort in names else -1
-        self._set_sort(names[(place + 1) % len(names)], False)
+        self.sort(names[(place + 1) % len(names)], False)
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        self._set_sort(self._sort, not self._descending)
+        self.sort(self._sort, not self._descending)
 
     def action_export(self) -> None:
         """Ask for the file to write the table to."""
-        self.action_command("export runs.csv")
+        if self.shown:
+            self.action_command("export runs.csv")
+        else:
+            self.say("No run is shown that could be written to a file.")
 
     def action_delete(self) -> None:
         """Ask before deleting the run under the cursor."""
-        from spd_tui.screens.confirm import ConfirmScreen
-
-        row = self.row_at_cursor()
-        if row is None:
-            self.say(_NO_RUN)
-            return
-        if row.overview is None:
-            self.say(f"{plain_line(row.problem)} Remove its folder by hand.", "error")
-        elif row.is_running:
-            self.say(f"{row.run_id} is running ({plain_line(row.overview.reason)}): stop it first.", "error")
+        if row := self.row_at_cursor():
+            ask_to_delete(self, row, self._look)
         else:
-            path = row.overview.path
-            told = [home_relative(path), "", *losses(row), "", "It goes for good, with everything in it."]
-            self.app.push_screen(
-                ConfirmScreen(f"Delete {row.run_id} {row.recipe}?", told, partial(self._delete, row, path))
-            )
+            self.say(_NO_RUN)
 
-    def _delete(self, row: RunRow, path: Path) -> None:
-        def deleted(_: object) -> None:
-            run = self.context.run
-            if run is not None and run.directory.path == path:
-                self.app.close_run()
-            self.say(f"Deleted {row.run_id}.")
-            self._look()
-
-        self.run_in_background(_delete, self.context.root, path, what=f"deleting {row.run_id}", done=deleted)
-
-    # ---- commands
+    # ---- what is shown, and in which order
 
     def commands(self) -> list[Command]:
-        """Sort, filter, search, go to, delete, export."""
-        return [
-            Command(
-                "sort",
-                "sort; `desc` after it turns the order round",
-                self._sort_by,
-                "COLUMN",
-                lambda _: self._sortable(),
-            ),
-            Command("filter", "show one status", self._filter_by, "STATUS", lambda _: FILTERS),
-            Command("search", "show what holds these words", self.set_search, "[WORDS]"),
-            Command(
-                "goto",
-                "put the cursor on a run",
-                self._go_to,
-                "RUN",
-                lambda _: [row.run_id for row in self.shown],
-            ),
-            Command(
-                "components", "components of the run under the cursor", lambda _: self.action_components()
-            ),
-            Command(
-                "delete", "delete the run under the cursor, after a question", lambda _: self.action_delete()
-            ),
-            Command("copy", "copy the run's id", lambda _: self.action_copy()),
-            Command(
-                "export",
-                "write the runs shown to FILE.csv or FILE.json",
-                self._export,
-                "FILE",
-                lambda _: ("runs.csv", "runs.json"),
-            ),
-        ]
+        """See `runs_commands`."""
+        from spd_tui.screens.runs_commands import runs_commands
 
-    def _sortable(self) -> list[str]:
+        return runs_commands(self)
+
+    def sortable(self) -> list[str]:
+        """The columns that rows can be sorted by."""
         return [column.name for column in columns(()) if column.sortable]
 
-    def _set_sort(self, name: str, descending: bool) -> None:
+    def sort(self, name: str, descending: bool) -> None:
+        """Sort by a column."""
         self._sort, self._descending = name, descending
         self.remember(sort=name, descending=descending)
         self._show_rows()
 
-    def _set_filter(self, status: str) -> None:
+    def filter(self, status: str) -> None:
+        """Show the runs of one status, or `all`."""
         self._status = status
         self.remember(filter=status)
         self._show_rows()
-
-    def _sort_by(self, argument: str) -> None:
-        from core.errors import UsageError, nearest_names
-
-        name, _, order = argument.partition(" ")
-        if name not in self._sortable():
-            raise UsageError(f"no column {name!r} to sort by.", nearest_names(name, self._sortable()))
-        if order not in ("", "asc", "desc"):
-            raise UsageError(f"{order!r} is no order.", "Say asc, desc, or nothing.")
-        self._set_sort(name, order == "desc")
-
-    def _filter_by(self, status: str) -> None:
-        from core.errors import UsageError, nearest_names
-
-        if status not in FILTERS:
-            raise UsageError(f"no status {status!r}.", nearest_names(status, FILTERS))
-        self._set_filter(status)
-
-    def _go_to(self, text: str) -> None:
-        from core.errors import UsageError, nearest_names
-
-        known = [row.run_id for row in self.shown]
-        fitting = [name for name in known if name == text] or [
-            name for name in known if name.startswith(text)
-        ]
-        if len(fitting) != 1:
-            raise UsageError(f"{text!r} names {len(fitting)} of the runs shown.", nearest_names(text, known))
-        self.query_one(FrameTable).go_to(fitting[0])
-
-    def _export(self, text: str) -> None:
-        from spd_tui.exporting import export_runs
-
-        path = Path(text).expanduser().absolute()
-        overviews = [row.overview for row in self.shown if row.overview is not None]
-        said = f"Wrote {len(overviews)} runs to {home_relative(path)}."
-        self.run_in_background(
-            export_runs, overviews, path, what=f"writing {path.name}", done=lambda _: self.say(said)
-        )
 
 
 def _look(watch: RunsWatch, anew: bool) -> tuple[Listing, float]:
@@ -391,9 +314,3 @@ def _look(watch: RunsWatch, anew: bool) -> tuple[Listing, float]:
     if anew:
         watch.forget()
     return watch.look(), time.monotonic() - began
-
-
-def _delete(root: Path, path: Path) -> None:
-    from core.runs.catalogue import delete_run
-
-    delete_run(root, str(path))

@@ -1,15 +1,18 @@
 """The plot of chosen series, with axes, a legend and remarks on what is not drawn."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
 from spd_tui.rows.curves import Curve, Plot, Window, data_ends, draw
+from spd_tui.rows.legend import Line, legend_lines
 from spd_tui.rows.run import MARKERS, PLAIN_MARKERS
 from spd_tui.theme import shows_unicode
 
@@ -23,8 +26,6 @@ SIXTEEN = ("cyan", "yellow", "green", "red", "magenta", "blue")
 
 ZOOM = 0.5
 PAN = 0.25
-
-Line = tuple[tuple[str, int | None], ...]
 
 
 class CurvesPlot(Widget):
@@ -49,6 +50,7 @@ class CurvesPlot(Widget):
         self._title = ""
         self._painted: tuple[object, list[Line]] | None = None
         self._version = 0
+        self._base = Style()
 
     def show(
         self,
@@ -101,15 +103,19 @@ class CurvesPlot(Widget):
         """What is on it, as text."""
         return ["".join(text for text, _ in line) for line in self._drawn()]
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines of one paint; to look their style up for each takes longer than to make them."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of the plot."""
-        lines, width = self._drawn(), self.size.width
-        base = self.rich_style
+        lines, width, base = self._drawn(), self.size.width, self._base
         if y >= len(lines):
             return Strip.blank(width, base)
         colours = self._colours()
         segments = [
-            Segment(text, base if marker is None else base + Style(color=colours[marker // 2 % len(colours)]))
+            Segment(text, base if marker is None else _coloured(base, colours[marker // 2 % len(colours)]))
             for text, marker in lines[y]
         ]
         return Strip(segments).adjust_cell_length(width, base)
@@ -131,7 +137,7 @@ class CurvesPlot(Widget):
         title = "  ".join(part for part in (self._title, "log" * self.log_axis) if part)
         if not self.window.whole:
             title += "  zoomed: 0 shows all"
-        head = legend_lines(self.legend, width, self.markers)[: max(1, height // 5)]
+        head = legend_lines(self.legend, width, self.markers, max(1, height // 5))
         head = _with_title(head, title, width)
         plot = self._plot(width, height - len(head), plain)
         if plot.remarks:
@@ -151,21 +157,9 @@ class CurvesPlot(Widget):
         return DARK if theme.dark else LIGHT
 
 
-def legend_lines(legend: Sequence[tuple[str, int]], width: int, markers: str) -> list[Line]:
-    """The legend's entries side by side, on as many lines as they need."""
-    lines: list[list[tuple[str, int | None]]] = [[]]
-    used = 0
-    for text, marker in legend:
-        entry = f"{markers[marker % len(markers)]} {text}"
-        if used and used + 3 + cell_len(entry) > width:
-            lines.append([])
-            used = 0
-        if used:
-            lines[-1].append(("   ", None))
-            used += 3
-        lines[-1].append((entry, marker))
-        used += cell_len(entry)
-    return [tuple(line) for line in lines if line]
+@lru_cache(maxsize=64)
+def _coloured(base: Style, colour: str) -> Style:
+    return base + Style(color=colour)
 
 
 def _with_title(head: list[Line], title: str, width: int) -> list[Line]:

@@ -6,8 +6,8 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container
 
+from core.numerals import three_digits
 from spd_tui.keys import bind
-from spd_tui.rows.bars import three_digits
 from spd_tui.rows.curves import Curve
 from spd_tui.rows.run import (
     EMPTY,

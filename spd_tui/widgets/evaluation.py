@@ -1,12 +1,12 @@
 """The evaluation of a run: a few phrases beside the curves, and the whole sheet."""
 
-import textwrap
-
 from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
+from core.numerals import grouped
 from spd_tui.rows.evaluation import Evaluation, sheet, words
+from spd_tui.rows.wrapping import wrapped
 from spd_tui.widgets.log_view import LinesView, ViewLine
 
 
@@ -23,29 +23,22 @@ class EvaluationWords(Widget):
         """Say what was found."""
         text = "; ".join(words(evaluation))
         if evaluation is not None and not evaluation.finished and evaluation.step is not None:
-            text = f"step {evaluation.step}: {text}"
+            text = f"step {grouped(evaluation.step)}: {text}"
         if text != self.text:
             self.text = text
             self.refresh(layout=True)
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """As many lines as the text takes."""
-        return max(1, len(self._wrapped(width)))
+        return max(1, len(wrapped(self.text, max(10, width))))
 
     def render_line(self, y: int) -> Strip:
         """One line of it."""
         width, base = self.size.width, self.rich_style
-        lines = self._wrapped(width)
-        last = self.size.height - 1
+        lines = wrapped(self.text, max(10, width), most=self.size.height)
         if y >= len(lines):
             return Strip.blank(width, base)
-        text = lines[y]
-        if y == last and len(lines) > self.size.height:
-            text = text[: width - 2] + " …"
-        return Strip([Segment(text, base)]).adjust_cell_length(width, base)
-
-    def _wrapped(self, width: int) -> list[str]:
-        return textwrap.wrap(self.text, max(10, width))
+        return Strip([Segment(lines[y], base)]).adjust_cell_length(width, base)
 
 
 class EvaluationSheet(LinesView):

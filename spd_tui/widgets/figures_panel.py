@@ -25,11 +25,11 @@ ZOOM = 2.0
 PAN = 0.25
 
 _SAME_DATA = {
-    "training_curves": "the same numbers: curves, C",
-    "l0": "the same numbers: evaluation, E",
-    "activation_density": "the same numbers: components, 3",
-    "mean_importance": "the same numbers: components, 3",
-    "importance_histograms": "the same numbers: component cards, 3",
+    "training_curves": "the same numbers: key C, curves",
+    "l0": "the same numbers: key E, evaluation",
+    "activation_density": "the same numbers: key 3, components",
+    "mean_importance": "the same numbers: key 3, components",
+    "importance_histograms": "the same numbers: key 3, component cards",
 }
 """Where the numbers of a figure stand in words, by the beginning of its name."""
 
@@ -85,7 +85,7 @@ class FiguresPanel(Container):
 
     def compose(self) -> ComposeResult:
         """List; picture over its path."""
-        table = FigureTable(id="figure-list", empty="no figures yet: they are made at evaluations")
+        table = FigureTable(id="figure-list", empty="no figures;\nevaluations make them")
         table.set_columns([Column("figure", "figure", minimum=16), Column("size", "kB", 6, align="right")])
         yield table
         with Vertical():
@@ -174,7 +174,7 @@ class FiguresPanel(Container):
             look: Look | None = room.look
         else:
             size, look = room.pixels(), None
-        screen.run_in_background(
+        screen.background.run(
             _make, self._path, self._shown, self._view, size, look,
             what=f"drawing {plain_line(self._path.stem)}",
             done=self._paint,

@@ -6,7 +6,6 @@ it for the cells of the visible rows and nothing else, so a million rows cost wh
 
 from collections.abc import Hashable, Sequence
 
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.geometry import Region, Size
@@ -16,8 +15,9 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from spd_tui.keys import bind
-from spd_tui.rows.columns import MARK, Column, Layout, fraction_width, lay_out, placed
-from spd_tui.rows.row_source import Cell, IndexedRows, ListRows, RowSource
+from spd_tui.rows.columns import Column, Layout
+from spd_tui.rows.row_source import IndexedRows, ListRows, RowSource
+from spd_tui.widgets.table_lines import Line, TableLines
 
 __all__ = ["Column", "FrameTable", "ListRows", "RowSource"]
 
@@ -73,14 +73,9 @@ class FrameTable(ScrollView, can_focus=True):
 
     def __init__(self, id: str | None = None, empty: str = "nothing here") -> None:
         super().__init__(id=id)
-        self._columns: tuple[Column, ...] = ()
+        self._lines = TableLines(empty)
         self._rows: RowSource = ListRows()
-        self._empty = empty
-        self._sort: tuple[str, bool] | None = None
-        self._fractions: list[int] = []
         self._key: Hashable = None
-        self._layout = Layout((), 0)
-        self._layout_for: object = None
         self._length = 0
         self._painted: dict[int, Strip] = {}
 
@@ -89,7 +84,7 @@ class FrameTable(ScrollView, can_focus=True):
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns, also those that do not fit."""
-        return self._columns
+        return self._lines.columns
 
     @property
     def rows(self) -> RowSource:
@@ -103,19 +98,22 @@ class FrameTable(ScrollView, can_focus=True):
 
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Show these columns; the rows of `set_rows` have one cell for each."""
-        self._columns = tuple(columns)
-        self._measure_fractions()
+        self._lines.columns = tuple(columns)
+        self._lines.measure(self._rows)
         self._relayout()
 
     def set_sort(self, name: str | None, descending: bool = False) -> None:
         """Mark the column the rows are sorted by; sorting them is the source's work."""
-        self._sort = None if name is None else (name, descending)
-        self._repaint()
+        sort = None if name is None else (name, descending)
+        if sort != self._lines.sort:
+            self._lines.sort = sort
+            self._repaint()
 
     def set_empty(self, text: str) -> None:
         """What is said where there are no rows; may have several lines."""
-        self._empty = text
-        self._repaint()
+        if text != self._lines.empty:
+            self._lines.empty = text
+            self._repaint()
 
     def set_rows(self, rows: RowSource, *, cursor: Hashable = None, keep: bool = True) -> None:
         """Show these rows, with the cursor on `cursor`, else on the key it was on, else near its place.
@@ -128,14 +126,14 @@ class FrameTable(ScrollView, can_focus=True):
         wanted = cursor if cursor is not None else (self._key if keep else None)
         self._rows = rows
         self._length = len(rows)
-        self._measure_fractions()
+        self._lines.measure(rows)
         found = self._find(wanted) if wanted is not None else (None if keep else 0)
         place = self.cursor if found is None else found
         place = max(0, min(place, self._length - 1))
         offset = self.cursor - self.scroll_offset.y
         before = self._key
         self._key = rows.key(place) if self._length else None
-        self._relayout()
+        self._measure()
         self.set_reactive(FrameTable.cursor, place)
         if found is not None and self._length:
             # The cursor's line stays where it is on the screen when rows come or go above it.
@@ -158,7 +156,7 @@ class FrameTable(ScrollView, can_focus=True):
 
     def visible_columns(self) -> tuple[str, ...]:
         """The names of the columns that fit the present width."""
-        return tuple(self._columns[index].name for index, _ in self._laid_out().places)
+        return tuple(self.columns[index].name for index, _ in self._laid_out().places)
 
     # ---- cursor
 
@@ -241,76 +239,33 @@ class FrameTable(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen: the header, a row, or nothing."""
-        strip = self._painted[y] = self._line_at(y)
+        strip = self._painted[y] = self._line_at(y, self.rich_style)
         return strip
 
     def _repaint(self) -> None:
         """Paint the lines that have changed: what stays as it is costs the line to the terminal nothing."""
         if self.is_mounted:
+            base = self.rich_style
             for y in range(self.size.height):
-                if self._painted.get(y) != self._line_at(y):
+                if self._painted.get(y) != self._line_at(y, base):
                     self.refresh(Region(0, y, self.size.width, 1))
 
-    def _line_at(self, y: int) -> Strip:
-        width = self.scrollable_content_region.width
-        base = self.rich_style
-        layout = self._laid_out()
+    def _line_at(self, y: int, base: Style) -> Strip:
         if y == 0:
-            style = base + self.get_component_rich_style("frame-table--header", partial=True)
-            return self._cropped(self._line(layout, self._titles(), style, header=True), width, style)
+            return self._lines.header(self._line(base, "header"))
         if not self._length:
-            return self._empty_line(y, width, base)
+            return self._lines.said(self._line(base, "empty"), y)
         row = y - 1 + self.scroll_offset.y
         if row >= self._length:
-            return Strip.blank(width, base)
-        style = base
-        if at_cursor := row == self.cursor:
-            name = "frame-table--cursor" if self.has_focus else "frame-table--cursor-blurred"
-            style = base + self.get_component_rich_style(name, partial=True)
-        cells = self._rows.cells(row)
-        if at_cursor:
-            # One colour along the cursor: the cells' own were chosen for another background.
-            cells = [cell if isinstance(cell, str) else cell.plain for cell in cells]
-        segments = self._line(layout, cells, style, mark="▸" if at_cursor else " ")
-        return self._cropped(segments, width, style)
+            return Strip.blank(self.scrollable_content_region.width, base)
+        if row != self.cursor:
+            return self._lines.row(self._line(base), self._rows.cells(row), False)
+        line = self._line(base, "cursor" if self.has_focus else "cursor-blurred")
+        return self._lines.row(line, self._rows.cells(row), True)
 
-    def _line(
-        self, layout: Layout, cells: Sequence[Cell], style: Style, mark: str = " ", header: bool = False
-    ) -> list[Segment]:
-        segments = [Segment(mark, style)]
-        for number, (index, width) in enumerate(layout.places):
-            column = self._columns[index]
-            fraction = 0 if header else self._fractions[index]
-            text = cells[index] if index < len(cells) else ""
-            own = style if mark != " " or header or not column.style else style + Style.parse(column.style)
-            if number:
-                segments.append(Segment(" " * layout.gap, style))
-            segments.extend(placed(text, width, column.align, fraction, own, self.app.console))
-        return segments
-
-    def _cropped(self, segments: list[Segment], width: int, style: Style) -> Strip:
-        strip = Strip(segments)
-        left = self.scroll_offset.x
-        if left:
-            # The mark stays in sight however far the rest is scrolled.
-            strip = Strip([*strip.crop(0, MARK), *strip.crop(MARK + left, left + width)])
-        # Neighbours of one style as one: every segment is written, and looked at, by itself.
-        return strip.adjust_cell_length(width, style).simplify()
-
-    def _titles(self) -> list[str]:
-        titles = []
-        for column in self._columns:
-            mark = ""
-            if self._sort is not None and self._sort[0] == column.name:
-                mark = "▼" if self._sort[1] else "▲"
-            titles.append(column.title + mark)
-        return titles
-
-    def _empty_line(self, y: int, width: int, base: Style) -> Strip:
-        lines = self._empty.splitlines()
-        style = base + self.get_component_rich_style("frame-table--empty", partial=True)
-        text = lines[y - 2] if 2 <= y < len(lines) + 2 else ""
-        return Strip([Segment("  " + text, style)]).adjust_cell_length(width, style)
+    def _line(self, base: Style, part: str = "") -> Line:
+        style = base + self.get_component_rich_style(f"frame-table--{part}", partial=True) if part else base
+        return Line(self.scrollable_content_region.width, self.scroll_offset.x, style, self.app.console)
 
     def _refresh_row(self, row: int) -> None:
         y = row - self.scroll_offset.y + 1
@@ -324,32 +279,15 @@ class FrameTable(ScrollView, can_focus=True):
         return max(1, self.size.height - 1)
 
     def _laid_out(self) -> Layout:
-        width = self.scrollable_content_region.width
-        state = (self._columns, width, self._sort)
-        if state != self._layout_for:
-            self._layout = lay_out(self._columns, self._titles(), width)
-            self._layout_for = state
-        return self._layout
+        return self._lines.layout(self.scrollable_content_region.width)
 
     def _relayout(self) -> None:
-        # The header takes one line, so the last row comes into view when all is scrolled down.
-        self.virtual_size = Size(self._laid_out().width, self._length + 1)
+        self._measure()
         self._repaint()
 
-    def _measure_fractions(self) -> None:
-        """How much room decimals need, from a sample of rows, once: nothing shifts by scrolling."""
-        if all(column.align != "decimal" for column in self._columns):
-            self._fractions = [0] * len(self._columns)
-            return
-        length = self._length
-        picks = {*range(min(length, 60)), *range(0, length, max(1, length // 60))}
-        sample = [self._rows.cells(index) for index in sorted(picks)]
-        self._fractions = [
-            max((fraction_width(cells[number]) for cells in sample), default=0)
-            if column.align == "decimal"
-            else 0
-            for number, column in enumerate(self._columns)
-        ]
+    def _measure(self) -> None:
+        # The header takes one line, so the last row comes into view when all is scrolled down.
+        self.virtual_size = Size(self._laid_out().width, self._length + 1)
 
     def _page(self, rows: int) -> None:
         place = self.scroll_offset.y

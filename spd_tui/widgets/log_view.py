@@ -1,6 +1,5 @@
 """Lines of text that scroll: the base of the evaluation sheet, and the end of a run's log."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from spd_tui.keys import bind
+from spd_tui.rows.wrapping import wrapped
 
 
 @dataclass(frozen=True)
@@ -167,5 +167,5 @@ def _broken(line: ViewLine, width: int) -> list[ViewLine]:
     if not line.wrap or cell_len(line.text) <= width:
         return [line]
     indent = " " * (len(line.text) - len(line.text.lstrip()) + 2)
-    pieces = textwrap.wrap(line.text, width, subsequent_indent=indent, replace_whitespace=False)
+    pieces = wrapped(line.text, width, indent)
     return [ViewLine(piece, line.strong) for piece in pieces] or [line]

@@ -1,5 +1,6 @@
 """The `spd` command as a whole: quick help, exit codes, and what is said where."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -185,10 +186,35 @@ def test_a_closed_stderr_sends_no_talk_to_stdout(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_closed_pipe_is_no_crash(tmp_path: Path) -> None:
-    script = f"{sys.executable} -m spd_cli decompose --list --json | head -c 1"
-    environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}
-    done = subprocess.run(
+@pytest.mark.parametrize(
+    "command",
+    [
+        "decompose --list",
+        "decompose --list --json",
+        "--help",
+        "decompose --list 2>&4",
+        "no-such-command 2>&4",
+    ],
+)
+def test_a_reader_that_has_gone_ends_the_command_as_it_ends_others(command: str, tmp_path: Path) -> None:
+    # The command starts when nobody is there to read any more.
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script = f"exec 3<>{fifo} 4>{fifo}; exec 3<&-; {sys.executable} -m spd_cli {command} >&4"
+    done = shell(script, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
+def test_another_broken_pipe_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failing(monkeypatch, BrokenPipeError(errno.EPIPE, "Broken pipe")) == 1
+    assert "unexpected BrokenPipeError" in capsys.readouterr().err
+
+
+def shell(script: str, out: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SPD_OUT_DIR": str(out)}
+    return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=environment, check=False
     )
-    assert "Traceback" not in done.stderr and "unexpected" not in done.stderr

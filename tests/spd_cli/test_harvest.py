@@ -5,11 +5,13 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +26,7 @@ from core.harvest.base_rates import base_rates
 from core.harvest.card import component_card, plain
 from core.harvest.filters import parse_query, select
 from core.harvest.listing import component_table
+from core.harvest.plan import HarvestPlan
 from core.harvest.preparing import HarvestRequest
 from core.harvest.settings import HarvestSettings
 from core.runs.directory import RunDirectory
@@ -57,6 +60,35 @@ def spd(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return call
 
 
+def begin(run: RunDirectory, name: str, saved: int = 0) -> None:
+    """A harvest of 1,000 positions that was broken off after `saved` batches of 100."""
+    plan = HarvestPlan(
+        name=name,
+        run_id=run.run_id,
+        run_digest="",
+        target_digest="",
+        checkpoint_step=1,
+        settings=HarvestSettings(),
+        kind="text",
+        layers=(("c_fc", 24),),
+        vocabulary=40,
+        length=10,
+        sequences=100,
+        batch_size=10,
+        shards=1,
+        threads=1,
+        device="cpu",
+        precision="fp32",
+        save_seconds=1,
+        created=datetime(2030, 1, 1, tzinfo=UTC),
+        command=("spd", "harvest", run.run_id),
+    )
+    run.harvest_work(name).mkdir(parents=True)
+    plan.write(run.harvest_work(name))
+    if saved:
+        (run.harvest_work(name) / f"shard-0000-batches-{saved:08d}.state").touch()
+
+
 @dataclass
 class Core:
     """Stands in for the work: keeps what was asked for."""
@@ -68,7 +100,7 @@ class Core:
         self.requests.append(request)
         observer.progress("harvest", 0, 1000, unit=None)
         if self.error:
-            request.run.harvest_work("h-20300101-000000").mkdir(parents=True)
+            begin(request.run, "h-20300101-000000")
             raise self.error
         observer.progress("harvest", 1000, 1000, "123,456 tokens/s", unit=None)
         folder = request.run.harvest(request.run.harvest_names()[-1])
@@ -128,6 +160,7 @@ def test_after_ctrl_c_the_message_is_the_command_that_resumes(
     assert app.run(command[1:]) == 0
     first, second = core.requests
     assert second.resume and not first.resume
+    assert (first.harvest, second.harvest) == (None, "h-20300101-000000")
     assert (second.settings, second.positions, second.workers) == (
         first.settings,
         first.positions,
@@ -147,6 +180,40 @@ def test_ctrl_c_before_anything_began(
     assert code == 130 and "begins again" in err and "--resume" not in err
 
 
+def test_after_ctrl_c_the_harvest_that_was_gone_on_with_is_named(
+    spd: Call, core: Core, run: RunDirectory
+) -> None:
+    begin(run, "h-20290101-000000", 3)
+    begin(run, "h-20290101-000001")
+    for chosen, named in ((["--harvest", "h-20290101-000000"], "000000"), ([], "000001")):
+        core.error = KeyboardInterrupt()
+        code, _, err = spd(RUN, "--resume", *chosen)
+        assert code == 130 and f"--resume --harvest h-20290101-{named}" in err
+        shutil.rmtree(run.harvest_work("h-20300101-000000"))
+
+
+def test_unfinished_harvests_are_listed_with_what_is_saved(spd: Call, core: Core, run: RunDirectory) -> None:
+    code, out, err = spd(RUN, "--unfinished")
+    assert (code, out) == (0, "") and "no unfinished harvest" in err
+    begin(run, "h-20290101-000000", 3)
+    begin(run, "h-20290101-000001", 10)
+    run.harvest_lock("h-20290101-000001").write_text("{}")  # just being written: somebody is there
+    begin(run, "h-20290101-000002")
+    (run.harvest_work("h-20290101-000002") / "plan.json").write_text('{"version": 1}')
+    code, out, err = spd(RUN, "--unfinished")
+    words = [line.split() for line in out.splitlines() if line.strip()]
+    assert [row[:2] for row in words if row[0].startswith("h-")] == [
+        ["h-20290101-000002", "damaged"],
+        ["h-20290101-000001", "100%"],
+        ["h-20290101-000000", "30%"],
+    ]
+    assert code == 0 and "plan.json is damaged" in err
+    assert f"spd harvest {RUN} --resume --harvest h-20290101-000000" in out
+    told = json.loads(spd(RUN, "--unfinished", "--json")[1])
+    assert [one["counted"] for one in told] == [None, 1000, 300]
+    assert not core.requests
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -158,7 +225,8 @@ def test_ctrl_c_before_anything_began(
         (["--list", "--examples", "3"], "--examples says nothing"),
         (["--show", "c_fc:1", "--examples", "3", "--strongest", "3"], "Give one"),
         (["--measure", "pmi"], "--show COMPONENT"),
-        (["--harvest", "h-1"], "--list or --show"),
+        (["--harvest", "h-1"], "--list, --show or --resume"),
+        (["--unfinished", "--resume"], "--resume says nothing to --unfinished"),
         (["--threshold", "1.5"], "threshold"),
         (["--output-share", "2"], "output_share"),
         (["--show", "c_fd:1"], "Did you mean c_fc"),

@@ -78,9 +78,9 @@ def test_list_says_what_there_is(spd: Call, root: Path) -> None:
     run = RunDirectory(root / "runs" / "s-00000000")
     run.harvest("h-20300101-000000").mkdir(parents=True)
     write_json(run.harvest("h-20300101-000000") / "manifest.json", {})
-    run.metrics.write_text('{"step": 100, "kind": "train", "loss/total": 0.0123, "l0/a": 2.5}\n')
+    run.metrics.write_text('{"step": 50, "kind": "train", "loss/total": 0.0123, "l0/a": 2.5}\n')
     line = next(line for line in spd("list")[1].splitlines() if "s-00000000" in line)
-    assert {"0.0123", "2.5"} <= set(line.split())
+    assert {"0.0123", "2.50"} <= set(line.split())
     assert "checkpoint, harvest" in line
 
 

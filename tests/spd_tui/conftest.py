@@ -35,8 +35,8 @@ def bare_screens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks at a run follow one another quickly, so that tests wait for conditions and not for seconds."""
-    monkeypatch.setattr("spd_tui.screens.run.RUNNING_SECONDS", 0.15)
-    monkeypatch.setattr("spd_tui.screens.run.RESTING_SECONDS", 0.15)
+    monkeypatch.setattr("spd_tui.screens.following.RUNNING_SECONDS", 0.15)
+    monkeypatch.setattr("spd_tui.screens.following.RESTING_SECONDS", 0.15)
 
 
 @pytest.fixture(scope="session")

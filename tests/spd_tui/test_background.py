@@ -40,7 +40,7 @@ async def test_work_is_shown_answered_and_stopped(root):
                 job.check()
             return value
 
-        screen.run_in_background(work, 7, what="counting", done=screen.got.append, with_job=True)
+        screen.background.run(work, 7, what="counting", done=screen.got.append, with_job=True)
         await wait_until(pilot, lambda: "counting 0 s · Esc stops" in screen_text(app))
         await pilot.press("escape")
         await wait_until(pilot, lambda: "Stopped counting" in notice(pilot))
@@ -49,8 +49,8 @@ async def test_work_is_shown_answered_and_stopped(root):
         await wait_until(pilot, lambda: "counting 0 s · Esc stops" in screen_text(app))
         await pilot.press("ctrl+c")
         await wait_until(pilot, lambda: app.jobs.running() == [])
-        screen.run_in_background(work, 8, what="counting", done=screen.got.append, with_job=True)
-        screen.run_in_background(work, 9, what="counting", done=screen.got.append, with_job=True)
+        screen.background.run(work, 8, what="counting", done=screen.got.append, with_job=True)
+        screen.background.run(work, 9, what="counting", done=screen.got.append, with_job=True)
         go.set()
         await wait_until(pilot, lambda: app.jobs.running() == [])
         assert screen.got == [9]
@@ -72,7 +72,7 @@ async def test_work_that_dies_is_said_and_r_starts_it_again(root):
                 raise MemoryError("no room")
             return "there"
 
-        screen.run_in_background(work, what="fetching", done=screen.got.append)
+        screen.background.run(work, what="fetching", done=screen.got.append)
         await wait_until(pilot, lambda: "fetching failed: MemoryError: no room" in notice(pilot))
         assert "r tries again" in notice(pilot)
         await pilot.press("r")
@@ -89,7 +89,7 @@ async def test_answers_for_a_screen_that_has_gone_are_dropped(root):
         worker = Worker()
         await app.push_screen(worker)
         go = threading.Event()
-        job = worker.run_in_background(go.wait, what="waiting", done=worker.got.append)
+        job = worker.background.run(go.wait, what="waiting", done=worker.got.append)
         await app.pop_screen()
         await wait_until(pilot, lambda: job.stopped)
         go.set()

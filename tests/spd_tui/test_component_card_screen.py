@@ -158,13 +158,16 @@ async def test_y_copies_the_key_and_what_the_cursor_is_on(harvested, tmp_path):
         assert pilot.app.clipboard in TEXTS
 
 
-async def test_e_writes_the_card_as_json(harvested, tmp_path, monkeypatch):
+async def test_e_asks_for_the_file_to_write_the_card_to(harvested, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     async with with_card(harvested) as pilot:
         card = screen(pilot).panel.card
         assert card is not None
-        await pilot.press("e")
         target = tmp_path / f"{RUN}-{card.key.replace(':', '-')}.json"
+        await pilot.press("e")
+        await wait_until(pilot, lambda: f":export {target.name}" in screen_text(pilot.app))
+        assert not target.exists(), "nothing is written before it is confirmed"
+        await pilot.press("enter")
         await wait_until(pilot, lambda: target.name in notice(pilot).replace("\n", ""))
         written = json.loads(target.read_text())
         assert written["key"] == card.key

@@ -87,7 +87,7 @@ def test_a_component_that_never_fired_has_no_top_token(text_data):
     rows = narrow(text_data, "is:silent", Order())
     assert len(rows) == 52 - text_data.fired > 0
     cells = dict(zip((column.name for column in rows.columns), rows.cells(0), strict=True))
-    assert cells["top_input_text"] == "·"
+    assert cells["top_input_text"] == ""
     assert cells["density"].strip() == "0"
 
 

@@ -65,6 +65,7 @@ async def test_a_run_without_a_harvest_says_what_makes_one(tmp_path):
     make_run(tmp_path, RUN)
     async with opened(tmp_path) as pilot:
         await wait_until(pilot, lambda: f"spd harvest {RUN}" in screen_text(pilot.app))
+        assert "r looks again" in screen_text(pilot.app)
         for key in ("j", "s", "f", "a", "c", "m", "o", "right_square_bracket", "e", "y", "H", "enter"):
             await pilot.press(key)
         assert isinstance(pilot.app.screen, ComponentsScreen)

@@ -69,6 +69,16 @@ async def test_a_harvest_that_is_deleted_while_it_is_open_is_said(own):
         await wait_until(pilot, lambda: f"spd harvest {RUN}" in screen_text(pilot.app))
 
 
+async def test_a_run_that_is_deleted_while_it_is_open_is_said(own):
+    async with with_card(own, (100, 30)) as pilot:
+        shutil.rmtree(own / "runs" / RUN)
+        await pilot.press("r")
+        await wait_until(pilot, lambda: "has been deleted" in screen_text(pilot.app))
+        assert ":runs" in screen_text(pilot.app) and "no harvest" not in screen_text(pilot.app)
+        await pilot.press("H")
+        await wait_until(pilot, lambda: "has been deleted" in notice(pilot) and ":runs" in notice(pilot))
+
+
 async def test_another_schema_version_is_said(own):
     path = own / "runs" / RUN / "harvest" / "h-20261102-120000" / "manifest.json"
     manifest = json.loads(path.read_text())

@@ -119,6 +119,19 @@ def test_one_point_constant_and_extreme_series_are_drawn(values):
         assert "●" in "".join(text(plot)) or log
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    ("value", "label"), [(0.123, "0.123"), (2.0, "2"), (1209.0, "1 209"), (1.47e-4, "1.47e-4")]
+)
+def test_the_axes_of_one_point_name_its_step_and_its_value(value, label, log):
+    only = Curve("a", np.array([1234.0]), np.array([value]))
+    lines = text(draw([only], 40, 10, Window(), log=log))
+    assert lines[-1].strip() == "1 234"
+    marked = [line for line in lines if "┤" in line]
+    assert len(marked) == 1 and marked[0].startswith(f"{label}┤") and "●" in marked[0]
+    assert lines[-2].index("┬") == marked[0].index("●")
+
+
 def test_a_log_axis_says_what_it_drops():
     plot = draw([curve([1.0, 0.0, -1.0, math.nan, 2.0], name="p/x")], 60, 10, Window(), log=True)
     assert plot.remarks == ("log axis: 2 of 4 points of p/x are zero or negative, not drawn",)

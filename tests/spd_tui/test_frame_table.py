@@ -60,6 +60,16 @@ def table_of(pilot: Pilot) -> FrameTable:
     return pilot.app.query_one(FrameTable)
 
 
+async def test_new_rows_are_asked_for_once():
+    async with TableApp(Counted(1000)).run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        table = table_of(pilot)
+        table.set_columns([Column("name", "name", 12)])
+        rows = Counted(1000, first=1)
+        table.set_rows(rows)
+        assert rows.asked == table.size.height - 1
+
+
 @pytest.mark.parametrize("length", [40_000, 1_000_000])
 async def test_only_visible_rows_are_asked_for(length):
     rows = Counted(length)

@@ -187,8 +187,8 @@ def test_filters_step_through_what_there_is():
         seen.append(next_filter(seen[-1], rows))
     assert seen == ["all", "running", "failed", "all"]
     assert next_filter("finished", rows) == "all"
-    assert facts_text("~/o", rows, "failed") == "~/o  2 runs  1 running  1 failed  only failed"
-    assert facts_text("~/o", None, "all") == "~/o"
+    assert facts_text("~/o", rows, 1, "failed") == "~/o  1 of 2 runs  1 running  1 failed  only failed"
+    assert facts_text("~/o", None, 0, "all") == "~/o"
 
 
 def test_texts():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from core.runs.metrics_log import MetricsLog
-from spd_tui.screens.run import RunScreen
+from spd_tui.screens.following import Following
 from spd_tui.widgets.figure import FigureCells, FigureView
 from spd_tui.widgets.figures_panel import FiguresPanel
 from spd_tui.widgets.log_view import LogView
@@ -50,7 +50,7 @@ async def test_the_figure_under_the_cursor_is_drawn_and_zoomed(tmp_path):
         await pilot.press("P")
         figures = screen(pilot).query_one(FiguresPanel)
         await wait_until(pilot, lambda: "60 x 40" in said(pilot) and "▀▀▀" in said(pilot))
-        assert "evaluation, E" in said(pilot)
+        assert "key E, evaluation" in said(pilot)
         await pilot.press("j", "y")
         await wait_until(pilot, lambda: pilot.app.clipboard == str(run.figure("weights")))
         await pilot.press("enter", "plus")
@@ -83,6 +83,18 @@ async def test_the_log_stays_at_its_end(tmp_path):
         add_records(run, [888])
         await wait_until(pilot, lambda: "888  train" in log.text)
         assert log.scroll_offset.y == 0
+
+
+async def test_a_log_that_is_not_seen_is_not_made(tmp_path, monkeypatch):
+    run = make_run(tmp_path)
+    made: list[object] = []
+    monkeypatch.setattr("spd_tui.screens.run.log_lines", lambda *given: made.append(given) or [])
+    async with opened(tmp_path) as pilot:
+        add_records(run, [777])
+        await wait_until(pilot, lambda: screen(pilot).look.metrics.step == 777)
+        assert not made
+        await pilot.press("O")
+        await wait_until(pilot, lambda: made)
 
 
 async def test_tab_and_brackets_go_round(tmp_path):
@@ -125,8 +137,8 @@ async def test_nothing_is_painted_while_nothing_changes(tmp_path, monkeypatch):
     async with opened(tmp_path) as pilot:
         await wait_until(pilot, lambda: "MMCS" in said(pilot))
         looks: list[object] = []
-        seen = RunScreen._seen
-        monkeypatch.setattr(RunScreen, "_seen", lambda self, look: (looks.append(look), seen(self, look)))
+        looked = Following._looked
+        monkeypatch.setattr(Following, "_looked", lambda self, look: (looks.append(look), looked(self, look)))
         painted: list[object] = []
         monkeypatch.setattr(type(pilot.app), "_display", lambda self, *args: painted.append(args))
         await wait_until(pilot, lambda: len(looks) > 5)
@@ -159,7 +171,7 @@ async def test_a_deleted_run_leaves_what_was_known(tmp_path):
     run = make_run(tmp_path)
     async with opened(tmp_path) as pilot:
         shutil.rmtree(run.path)
-        await wait_until(pilot, lambda: "has been deleted" in said(pilot))
+        await wait_until(pilot, lambda: "has been deleted" in said(pilot) and ":runs" in said(pilot))
         await wait_until(pilot, lambda: "loss/total" in plot_text(pilot))
         await pilot.press("P", "j", "O", "r")
         await wait_until(pilot, lambda: "has been deleted" in screen(pilot).query_one(LogView).text)
@@ -193,7 +205,7 @@ async def test_it_is_followed_again_after_another_screen_was_shown(tmp_path):
         own = screen(pilot)
         await pilot.press("1")
         await wait_until(pilot, lambda: pilot.app.screen is not own)
-        await wait_until(pilot, lambda: not pilot.app.jobs.running(own) and own._job is None)  # pyright: ignore[reportAttributeAccessIssue]
+        await wait_until(pilot, lambda: not pilot.app.jobs.running(own) and own._following.resting)  # pyright: ignore[reportAttributeAccessIssue]
         add_records(run, [500])
         await pilot.press("2")
         await wait_until(pilot, lambda: screen(pilot).look.metrics.step == 500)

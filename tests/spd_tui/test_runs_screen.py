@@ -361,3 +361,26 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path):
     (tmp_path / "runs").write_text("a file", encoding="utf-8")
     listing = RunsWatch(tmp_path).look()
     assert listing.problem is not None and "cannot be read" in listing.problem
+
+
+async def test_without_runs_every_key_says_so(tmp_path, monkeypatch):
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        assert "There are no runs" in screen_text(app) and f"--out {tmp_path}"[:40] in screen_text(app)
+        for key, said in (("v", "no run under the cursor"), ("e", "No run is shown"), ("d", "no run under")):
+            await pilot.press(key)
+            await wait_until(pilot, lambda said=said: said in notice(pilot))
+    monkeypatch.setenv("SPD_OUT_DIR", str(tmp_path))
+    app = make_app(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        assert "--out" not in screen_text(app), "commands write there of themselves"
+
+
+async def test_what_a_search_leaves_is_counted(root):
+    app = make_app(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await ready(pilot)
+        screen.set_search("tms_40")
+        await wait_until(pilot, lambda: "2 of 7 runs" in screen_text(app))

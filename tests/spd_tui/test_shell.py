@@ -58,7 +58,7 @@ async def test_another_run_gets_fresh_screens(root):
         first = app.screen
         await pilot.press("1", "2")
         await wait_until(pilot, lambda: app.screen is first)
-        app.open_run("s-77be01d4", "run")
+        app.navigation.open_run("s-77be01d4", "run")
         await wait_until(pilot, lambda: isinstance(app.screen, BareRun) and app.screen is not first)
         assert app.context.run is not None and app.context.run.run_id == "s-77be01d4"
         await wait_until(pilot, lambda: not first.is_attached)
@@ -66,10 +66,10 @@ async def test_another_run_gets_fresh_screens(root):
 
 
 async def test_a_run_that_opens_late_takes_nobody_back(root, monkeypatch):
-    from spd_tui import app as app_module
+    from spd_tui import navigation
 
     go = threading.Event()
-    resolve = app_module._resolve
+    resolve = navigation._resolve
 
     def late(root, reference):
         go.wait(20)
@@ -81,9 +81,9 @@ async def test_a_run_that_opens_late_takes_nobody_back(root, monkeypatch):
         await pilot.press("enter")
         await wait_until(pilot, lambda: isinstance(app.screen, BareRun))
         first = app.context.run
-        monkeypatch.setattr(app_module, "_resolve", late)
-        app.open_run("s-77be01d4", "components")
-        app.go_to_mode("runs")
+        monkeypatch.setattr(navigation, "_resolve", late)
+        app.navigation.open_run("s-77be01d4", "components")
+        app.navigation.go_to("runs")
         go.set()
         assert app.jobs.visible() == []
         await wait_until(pilot, lambda: app.current_mode == "runs")
@@ -100,8 +100,8 @@ async def test_nothing_is_answered_to_screens_of_the_run_before(root):
         screen = app.screen
         assert isinstance(screen, BareRun)
         go, got = threading.Event(), []
-        screen.run_in_background(go.wait, what="reading", done=got.append)
-        app.close_run()
+        screen.background.run(go.wait, what="reading", done=got.append)
+        app.navigation.close_run()
         assert app.jobs.running(screen) == []
         go.set()
         await wait_until(pilot, lambda: not screen.is_attached)
@@ -190,6 +190,8 @@ async def test_the_help_scrolls_by_the_keys_of_every_list(root):
         await ready(pilot)
         await pilot.press("question_mark")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen) and app.focused)
+        wrapped = "one run: curves, settings, evaluation,\n             figures"
+        await wait_until(pilot, lambda: wrapped in screen_text(app), "a long line goes on under its column")
         for keys, last_line in (("G", True), ("g", False), ("end", True), ("home", False)):
             await pilot.press(keys)
             await wait_until(pilot, lambda last=last_line: ("tui.toml" in screen_text(app)) is last)

@@ -19,6 +19,7 @@ from core.decomposition.figures.heatmaps import permuted_importances, weight_map
 from core.decomposition.figures.language import l0_bars, training_curves
 from core.decomposition.metrics.cross_entropy import CrossEntropyMetric
 from core.decomposition.metrics.importance_tally import IMPORTANCE_RANGE, PRE_SIGMOID_RANGE, bin_edges
+from core.numerals import grouped
 from core.runs.directory import RunDirectory
 from core.runs.metrics_log import read_metrics
 from core.stats.matching import permute_to_dense, permute_to_identity
@@ -131,7 +132,7 @@ def _orders(evaluation: Evaluation) -> dict[str, Tensor]:
 
 def _save(figure: "Figure", run: RunDirectory, name: str, step: int) -> Path:
     title = figure.texts[0]
-    title.set_text(f"{title.get_text()} (step {step:,})")
+    title.set_text(f"{title.get_text()} (step {grouped(step)})")
     path = run.figure(name)
     save(figure, path)
     return path

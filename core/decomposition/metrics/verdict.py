@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
+from core.numerals import grouped
+
 MIN_MMCS = 0.99
 """Smallest mean max cosine similarity that counts as recovered."""
 
@@ -95,7 +97,10 @@ def verdict(evidence: Mapping[str, ModuleEvidence], language: LanguageEvidence |
 
 
 def _of_language_model(e: LanguageEvidence) -> str:
-    live = f"{e.live:,} of {e.count:,} subcomponents are live, {e.l0:.1f} of them active at a token."
+    live = (
+        f"{grouped(e.live)} of {grouped(e.count)} subcomponents are live, "
+        f"{e.l0:.1f} of them active at a token."
+    )
     if not isfinite(e.ci_recovered):
         return f"Without the decomposed modules the model predicts no worse, so nothing is to recover; {live}"
     return (

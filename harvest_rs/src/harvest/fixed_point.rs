@@ -40,8 +40,8 @@ const fn rounder(digits: i32) -> f64 {
 
 /// Bits of a double whose low mantissa bits hold `x` in units of 2^-DIGITS, with `OFFSET` on top.
 #[inline(always)]
-pub fn biased<const DIGITS: i32>(x: f32) -> u64 {
-    (f64::from(x) + const { rounder(DIGITS) }).to_bits()
+pub fn biased<const DIGITS: i32>(x: impl Into<f64>) -> u64 {
+    (x.into() + const { rounder(DIGITS) }).to_bits()
 }
 
 /// What `biased` adds to the integer.
@@ -52,7 +52,7 @@ pub const fn offset<const DIGITS: i32>() -> u64 {
 /// `x` in units of 2^-DIGITS, rounded to nearest even; right for magnitudes below 2^(51 - DIGITS).
 #[inline(always)]
 #[expect(clippy::cast_possible_wrap, reason = "the difference of two close bit patterns is a small integer")]
-pub fn units<const DIGITS: i32>(x: f32) -> i64 {
+pub fn units<const DIGITS: i32>(x: impl Into<f64>) -> i64 {
     biased::<DIGITS>(x).wrapping_sub(const { offset::<DIGITS>() }) as i64
 }
 

@@ -5,6 +5,7 @@
 //! mass, examples. All numbers are integers (`fixed_point`), so the result has the same bits for any batch
 //! split, number of threads and order of merging.
 
+mod activations;
 pub mod batch;
 pub mod cofiring;
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use multiversion::multiversion;
 
+use super::activations::{GROUP, add_activations};
 use super::batch::Batch;
-use super::fixed_point::{ACTIVATION_DIGITS, ACTIVATION_LIMIT, IMPORTANCE_DIGITS, biased, offset, units};
+use super::fixed_point::{IMPORTANCE_DIGITS, units};
 use super::settings::{Fault, Settings};
 use super::values::{Bf16, F16, F32, Format, Values, order_bits};
 use crate::workers::for_each;
@@ -36,12 +37,6 @@ pub struct Scan {
 
 /// Rows that one work item scans.
 const STRIP: usize = 128;
-
-/// Rows whose activations are added together before the sums in memory are touched.
-const GROUP: usize = 4;
-
-/// Activations that are added at once.
-const LANES: usize = 16;
 
 /// Scan the positions `rows` of a batch that fits the settings.
 ///
@@ -226,78 +221,13 @@ fn importance_chunk<F: Format>(
     ok
 }
 
-/// Add at most `GROUP` whole rows of activations to `sums`; false when a value is out of range.
-fn add_activations(values: Values<'_>, rows: Range<usize>, sums: &mut [i64]) -> bool {
-    match values {
-        Values::F32(values) => activations_f32(&values[rows], sums),
-        Values::F16(values) => activations_f16(&values[rows], sums),
-        Values::Bf16(values) => activations_bf16(&values[rows], sums),
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
-fn activations_f32(rows: &[f32], sums: &mut [i64]) -> bool {
-    activation_rows::<F32>(rows, sums)
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
-fn activations_f16(rows: &[u16], sums: &mut [i64]) -> bool {
-    activation_rows::<F16>(rows, sums)
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512dq+avx512vl+avx512bw", "x86_64+avx2", "aarch64+neon"))]
-fn activations_bf16(rows: &[u16], sums: &mut [i64]) -> bool {
-    activation_rows::<Bf16>(rows, sums)
-}
-
-#[inline(always)]
-fn activation_rows<F: Format>(rows: &[F::Raw], sums: &mut [i64]) -> bool {
-    let width = sums.len();
-    let row = |index: usize| &rows[index * width..(index + 1) * width];
-    if rows.len() == GROUP * width {
-        return activation_group::<F>([row(0), row(1), row(2), row(3)], sums);
-    }
-    // The last rows of a strip: zeros stand for those that are missing.
-    let zeros = vec![F::ZERO; width];
-    let row = |index: usize| if index * width < rows.len() { row(index) } else { &zeros };
-    activation_group::<F>([row(0), row(1), row(2), row(3)], sums)
-}
-
-#[inline(always)]
-#[expect(clippy::cast_possible_wrap, reason = "wrapping sums whose true value is known to fit")]
-fn activation_group<F: Format>(rows: [&[F::Raw]; GROUP], sums: &mut [i64]) -> bool {
-    let bias = const { offset::<ACTIVATION_DIGITS>().wrapping_mul(GROUP as u64) };
-    let mut largest = [0_u32; LANES];
-    let (chunks, tail) = sums.as_chunks_mut::<LANES>();
-    let whole = chunks.len() * LANES;
-    let [a, b, c, d] = rows.map(|row| row.as_chunks::<LANES>().0);
-    for ((((sums, a), b), c), d) in chunks.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-        for lane in 0..LANES {
-            let [a, b, c, d] = [a, b, c, d].map(|row| F::widen(row[lane]));
-            let highest = order_bits(a.abs()).max(order_bits(b.abs()));
-            let highest = highest.max(order_bits(c.abs())).max(order_bits(d.abs()));
-            largest[lane] = largest[lane].max(highest);
-            let [a, b, c, d] = [a, b, c, d].map(biased::<ACTIVATION_DIGITS>);
-            let sum = a.wrapping_add(b).wrapping_add(c).wrapping_add(d).wrapping_sub(bias);
-            sums[lane] = sums[lane].wrapping_add(sum as i64);
-        }
-    }
-    for row in rows {
-        for (raw, sum) in row[whole..].iter().zip(tail.iter_mut()) {
-            let x = F::widen(*raw);
-            largest[0] = largest[0].max(order_bits(x.abs()));
-            *sum = sum.wrapping_add(units::<ACTIVATION_DIGITS>(x));
-        }
-    }
-    largest.into_iter().all(|bits| bits < ACTIVATION_LIMIT.to_bits())
-}
-
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
 mod tests {
     use super::*;
     use crate::harvest::batch::LayerValues;
     use crate::harvest::draws::Draws;
+    use crate::harvest::fixed_point::ACTIVATION_DIGITS;
     use crate::harvest::settings::Output;
     use crate::harvest::streams::settings;
 

@@ -24,6 +24,18 @@ pub fn order_bits(x: f32) -> u32 {
     (x + 0.0).to_bits()
 }
 
+/// A number in 16 bits. Magnitudes are compared as the integers they are stored as, whose order is theirs.
+pub trait Narrow: Format<Raw = u16> {
+    /// Binary digits of the fraction that is stored.
+    const FRACTION: u32;
+
+    /// The stored magnitude of a power of two; zero for those below the normal numbers.
+    fn power(exponent: i32) -> u16;
+
+    /// As `widen`, of a finite number.
+    fn widen_finite(raw: u16) -> f32;
+}
+
 /// IEEE single precision.
 pub struct F32;
 
@@ -65,6 +77,9 @@ impl Format for Bf16 {
     }
 }
 
+/// Moves the exponent of half precision by 127 - 15 = 112; the product also makes subnormals right.
+const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
+
 impl Format for F16 {
     type Raw = u16;
 
@@ -72,10 +87,8 @@ impl Format for F16 {
 
     #[inline(always)]
     fn widen(raw: u16) -> f32 {
-        const RESCALE: f32 = f32::from_bits((127 + 112) << 23);
         let magnitude = u32::from(raw & 0x7fff);
         let sign = u32::from(raw & 0x8000) << 16;
-        // The exponent moves by 127 - 15 = 112; the product also makes subnormals right.
         let finite = (f32::from_bits(magnitude << 13) * RESCALE).to_bits();
         let special = 0x7f80_0000 | (magnitude << 13);
         f32::from_bits(sign | if magnitude >= 0x7c00 { special } else { finite })
@@ -84,6 +97,34 @@ impl Format for F16 {
     #[inline(always)]
     fn magnitude_bits(raw: u16) -> u32 {
         u32::from(raw & 0x7fff)
+    }
+}
+
+impl Narrow for Bf16 {
+    const FRACTION: u32 = 7;
+
+    fn power(exponent: i32) -> u16 {
+        u16::try_from(127 + exponent).unwrap_or(0) << Self::FRACTION
+    }
+
+    #[inline(always)]
+    fn widen_finite(raw: u16) -> f32 {
+        Self::widen(raw)
+    }
+}
+
+impl Narrow for F16 {
+    const FRACTION: u32 = 10;
+
+    fn power(exponent: i32) -> u16 {
+        u16::try_from(15 + exponent).unwrap_or(0) << Self::FRACTION
+    }
+
+    #[inline(always)]
+    fn widen_finite(raw: u16) -> f32 {
+        // The sign is drawn out over the bits above it, of which only the highest is kept.
+        let bits = (i32::from(raw.cast_signed()) << 13).cast_unsigned() & 0x8fff_ffff;
+        f32::from_bits(bits) * RESCALE
     }
 }
 
@@ -161,6 +202,25 @@ mod tests {
         assert_eq!(F16::widen(0x7c00), f32::INFINITY);
         assert_eq!(F16::widen(0xfc00), f32::NEG_INFINITY);
         assert_eq!(F16::widen(0x8000).to_bits(), 0x8000_0000);
+    }
+
+    #[test]
+    fn finite_numbers_widen_alike_in_both_ways() {
+        for bits in 0..=u16::MAX {
+            if F16::widen(bits).is_finite() {
+                assert_eq!(F16::widen_finite(bits).to_bits(), F16::widen(bits).to_bits(), "{bits:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn powers_are_stored_as_they_widen() {
+        for exponent in -14_i16..16 {
+            let value = f32::from(exponent).exp2();
+            assert_eq!(F16::widen(F16::power(exponent.into())), value);
+            assert_eq!(Bf16::widen(Bf16::power(exponent.into())), value);
+        }
+        assert_eq!(F16::power(-20), 0);
     }
 
     #[test]

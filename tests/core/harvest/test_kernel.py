@@ -281,7 +281,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, monkeypatch) ->
             yield full
 
     monkeypatch.setattr("core.harvest.kernel.new_file", into_full)
-    with pytest.raises(SpdError, match="No space left on device"):
+    with pytest.raises(SpdError, match="No space left on device;"):
         engine.save(tmp_path / "x.state")
     assert (tmp_path / "x.state").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x.state"]

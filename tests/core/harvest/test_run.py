@@ -119,7 +119,7 @@ def test_a_stopped_harvest_goes_on_as_if_it_had_not_been(
 ) -> None:
     whole = harvest_of(text_run, positions=1200, batch_size=4)
     stopper = hearer(at, interrupt)
-    with pytest.raises(Interrupted, match=r"stopped after \d+.*of 1,200 positions.*--resume") as caught:
+    with pytest.raises(Interrupted, match=r"stopped after \d+.*of 1 200 positions.*--resume") as caught:
         harvest_of(text_run, stopper, positions=1200, batch_size=4)
     assert stopper.messages.count("stopping: what was counted is being saved") == 1
     assert caught.value.exit_code == 130
@@ -245,7 +245,9 @@ def test_a_full_disk_leaves_what_was_saved(
 
     monkeypatch.setattr("os.replace", replace)
     heard = hearer(500, lambda: full.__setitem__(0, True))
-    with pytest.raises(SpdError, match=r"cannot write .*No space left.*go on with --resume") as caught:
+    with pytest.raises(
+        SpdError, match=r"cannot write .*No space left.*Free some space.*go on with --resume"
+    ) as caught:
         harvest_of(text_run, heard, positions=1200, batch_size=4, save_seconds=0)
     assert caught.value.exit_code == 1
     [name] = text_run.unfinished_harvests()
@@ -281,7 +283,7 @@ def test_a_disk_that_is_really_full(
                 while True:
                     file.write(bytes(4096))
 
-        with pytest.raises(SpdError, match=r"cannot write .*\.state: No space.*free some space") as caught:
+        with pytest.raises(SpdError, match=r"cannot write .*\.state: No space.*Free some space") as caught:
             harvest_of(text_run, hearer(500, fill), positions=1200, batch_size=4, save_seconds=0)
         assert caught.value.exit_code == 1
         filler.unlink()

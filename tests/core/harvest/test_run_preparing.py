@@ -2,8 +2,11 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,12 +33,55 @@ def planned(text_run: RunDirectory, request_of: MakeRequest, hearer: Any) -> Cal
     ("length", "components", "vocabulary"),
     [(64, 3280, 4096), (512, 38_912, 50_277), (1, 40, 0), (1024, 2**20, 2**20)],
 )
-def test_a_batch_fits_into_memory(length: int, components: int, vocabulary: int) -> None:
-    size = preparing._batch_size(length, components, vocabulary)
+@pytest.mark.parametrize(("share", "bytes_of_token"), [(0.0, 0), (0.99, 12), (1.0, 4)])
+def test_a_batch_fits_into_memory(
+    length: int, components: int, vocabulary: int, share: float, bytes_of_token: int
+) -> None:
+    size = preparing.fitting_sequences(length, components, vocabulary, share)
     assert size >= 1
-    taken = size * length * (8 * components + 4 * vocabulary)
+    taken = size * length * (8 * components + bytes_of_token * vocabulary)
     assert taken <= CHUNK_BYTES or size == 1
     assert size * length <= max(length, preparing.CHUNK_POSITIONS)
+
+
+FLAT = """
+import re
+from pathlib import Path
+import torch
+from core.harvest import preparing
+from core.harvest.kernel import HarvestBatch, HarvestEngine
+
+def largest_mb():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+preparing.CHUNK_BYTES = 96 * 2**20
+vocabulary, components = 8192, 64
+positions = preparing.fitting_sequences(1, components, vocabulary, 0.99)
+engine = HarvestEngine([("all", components)], vocabulary)
+
+def batch(sequence, length):
+    importances = torch.zeros(1, length, components)
+    importances[..., :3] = 0.5
+    return HarvestBatch(
+        torch.tensor([sequence]),
+        torch.zeros(1, length, dtype=torch.int64),
+        {"all": importances},
+        {"all": torch.ones(1, length, components)},
+        torch.full((1, length, vocabulary), 1 / vocabulary),
+    )
+
+engine.add_batch(batch(0, 16))
+before = largest_mb()
+engine.add_batch(batch(1, positions))
+print(largest_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+def test_a_batch_of_flat_outputs_fits_into_memory() -> None:
+    done = subprocess.run([sys.executable, "-c", FLAT], capture_output=True, text=True, check=True)
+    # Nearly all of the vocabulary is kept at every position.
+    assert 64 < float(done.stdout) < 1.15 * 96
 
 
 def test_sizes_that_nobody_gave(planned: Callable[..., HarvestPlan]) -> None:

@@ -61,6 +61,16 @@ def test_a_killed_run_shows_what_is_saved(tmp_path: Path) -> None:
     assert str(2**22 + 1) in found.reason
 
 
+def test_the_loss_of_a_stopped_run_is_of_the_step_it_goes_on_from(tmp_path: Path) -> None:
+    records = [
+        {"step": step, **TRAIN, "loss/total": float(step), "l0/a": float(step)} for step in range(40, 200)
+    ]
+    found = run_overview(open_run(make_run(tmp_path, "s-1", records, pid=2**22 + 1).path))
+    assert (found.step, found.loss, found.sparsity) == (50, 50.0, 52.0)
+    found = run_overview(open_run(make_run(tmp_path, "s-2", records[11:], status="failed").path))
+    assert (found.step, found.loss, found.sparsity) == (50, None, None)
+
+
 def test_a_finished_run_says_what_it_found_and_has(tmp_path: Path) -> None:
     run = make_run(
         tmp_path, "s-1", [{"step": 100, **TRAIN}, {"step": 100, **EVAL}], status="finished", step=100
