@@ -32,6 +32,7 @@ SHARED: dict[str, tuple[str, str]] = {
     "help": ("question_mark", "the keys of this screen"),
     "palette": ("ctrl+p", "find a command"),
     "stop": ("ctrl+c", "stop what is being worked on"),
+    "repaint": ("ctrl+l", "paint the screen anew"),
     "suspend": ("ctrl+z", "back to the shell; `fg` returns"),
     "quit": ("q", "leave"),
     "up": ("k,up", "row up"),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from textual import events, on
 from textual.app import App
 from textual.driver import Driver
+from textual.geometry import Size
 from textual.timer import Timer
 
 from spd_tui.driver import Frugal
@@ -27,9 +28,10 @@ REST_SECONDS = 0.15
 class TerminalApp(App[Any]):
     """An app that deals with keys strictly one after the other and gives the terminal back in every case."""
 
-    BINDINGS: ClassVar = [bind("suspend", action="suspend_process"), bind("quit")]
+    BINDINGS: ClassVar = [bind("repaint"), bind("suspend", action="suspend_process"), bind("quit")]
 
     _at_rest: Timer | None = None
+    _size_shown: Size | None = None
     _painted = False
 
     def remember_place(self) -> None:
@@ -54,21 +56,23 @@ class TerminalApp(App[Any]):
             self.push_screen(SpdCommandPalette(id="--command-palette"))
 
     @on(events.Resize)
-    def _resized(self) -> None:
+    def _resized(self, event: events.Resize) -> None:
         """Paint all of the screen once its size has come to rest.
 
         A terminal that is made small and large again drops lines on the way, and when the app hears of it the
         size may be what it was: then nothing would be painted.
         """
-        self._forget_painted()
+        if event.size != self._size_shown:  # at first the same is told again once all is painted
+            self._size_shown = event.size
+            self._forget_painted()
         if self._at_rest is not None:
             self._at_rest.stop()
         if self._painted:  # for the sizes before, everything is painted anyway
-            self._at_rest = self.set_timer(REST_SECONDS, self._repaint)
+            self._at_rest = self.set_timer(REST_SECONDS, self.action_repaint)
 
     @on(Driver.SignalResume)
-    def _repaint(self) -> None:
-        """The terminal has forgotten what was painted, as after `fg`."""
+    def action_repaint(self) -> None:
+        """Paint everything: the terminal may have forgotten what was painted, as after `fg`."""
         if not self.screen_stack:  # on its way out
             return
         self._forget_painted()

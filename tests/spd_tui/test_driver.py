@@ -4,8 +4,9 @@ import select
 import signal
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -37,10 +38,21 @@ def spawn(*arguments: str, home: Path | None = None) -> tuple[int, int]:
     return child, terminal
 
 
-def written(terminal: int, until: bytes | None = None) -> bytes:
-    """What comes out of the terminal until it holds `until` or its program has ended."""
-    seen = b""
+def written(
+    terminal: int, until: bytes | None = None, meanwhile: Callable[[], object] = lambda: None
+) -> bytes:
+    """What comes out of the terminal until it holds `until` or its program has ended.
+
+    `meanwhile` is called at first, and whenever nothing has come for a second.
+    """
+    seen, deadline = b"", monotonic() + 60.0
+    meanwhile()
     while until is None or until not in seen:
+        if monotonic() > deadline:
+            pytest.fail(f"waited 60 s for {until!r}; this came: {seen.decode(errors='replace')!r}")
+        if not select.select([terminal], [], [], 1.0)[0]:
+            meanwhile()
+            continue
         try:
             piece = os.read(terminal, 65536)
         except OSError:  # Linux says so when the other end of a terminal is closed
@@ -97,8 +109,12 @@ def test_a_line_laid_over_the_screen_sends_nothing_else_again(without_runs: tupl
 
 def test_everything_is_sent_again_once_a_size_has_come_to_rest(without_runs: tuple[int, int]):
     child, terminal = without_runs
-    seen = b""
-    while b"There are no runs" not in seen:
-        os.kill(child, signal.SIGWINCH)  # the terminal may have been small and large again
-        while select.select([terminal], [], [], 1.0)[0]:
-            seen += os.read(terminal, 65536)
+    # The terminal may have been small and large again.
+    seen = written(terminal, until=b"There are no runs", meanwhile=lambda: os.kill(child, signal.SIGWINCH))
+    assert b"There are no runs" in seen
+
+
+def test_a_key_sends_everything_again(without_runs: tuple[int, int]):
+    _, terminal = without_runs
+    os.write(terminal, b"\x0c")
+    assert b"There are no runs" in written(terminal, until=b"There are no runs")

@@ -156,7 +156,7 @@ async def test_quit_keys(root):
 
 async def test_help_shows_the_keys_that_work_here(root):
     app = make_app(root)
-    async with app.run_test(size=(80, 60)) as pilot:
+    async with app.run_test(size=(80, 70)) as pilot:
         screen = await ready(pilot)
         names = {name for name, _, _ in keys_of(screen)}
         assert {
@@ -186,7 +186,7 @@ async def test_help_shows_the_keys_that_work_here(root):
 
 async def test_the_help_scrolls_by_the_keys_of_every_list(root):
     app = make_app(root)
-    async with app.run_test(size=(60, 20)) as pilot:
+    async with app.run_test(size=(60, 22)) as pilot:
         await ready(pilot)
         await pilot.press("question_mark")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen) and app.focused)
