@@ -17,18 +17,18 @@ def three_digits(value: float | None) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
+    if 999.5 <= abs(value) and round(abs(value)) < 10**6:
+        return grouped(value)
     mantissa, exponent_text = f"{value:.2e}".split("e")
     exponent = int(exponent_text)
-    if not -3 <= exponent < 6:
+    if not -3 <= exponent < 3:
         return f"{mantissa}e{exponent}"
-    if exponent >= 3:
-        return grouped(round(value))
     return f"{float(f'{mantissa}e{exponent}'):.{2 - exponent}f}"
 
 
 def grouped(number: float) -> str:
     """A number without decimals, its thousands in groups: `12 345`."""
-    return f"{number:,.0f}".replace(",", " ")
+    return f"{number:z,.0f}".replace(",", " ")
 
 
 def split_decimal(text: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from spd_tui.painted_cells import PaintedCells
+from spd_tui.painted_cells import PaintedCells, paints_nothing
 from spd_tui.terminal_style import StyleThrift
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ class Frugal:
 
     def shortened(self, data: str) -> str:
         """What of `data` has to be sent."""
+        # The thread that reads keys writes such too, while the app may be painting.
+        if paints_nothing(data):
+            return data
         return self._thrift.shorten(self._cells.rest_of(data))
 
     def forget(self) -> None:

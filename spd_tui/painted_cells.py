@@ -14,7 +14,10 @@ from rich.cells import cell_len
 
 from spd_tui.terminal_style import PLAIN, SEEN_ON_BLANKS, Style, changed, transition
 
-_FRAME_MARKS = frozenset(("\x1b[?2026h", "\x1b[?2026l"))
+_PAINTS_NOTHING = re.compile(
+    r"(?:\x1b\[\?(?:25|100[0-7]|1015|1016|2004|2026|2048)[hl]|\x1b\](?:0|2|22|52);[^\x07\x1b]*\x07|\x07)+"
+)
+"""Marks of a frame, the cursor's visibility, the mouse and the like, title, clipboard, bell."""
 _STYLE = re.compile(r"\x1b\[([0-9;]*)m")
 _TOKEN = re.compile(_STYLE.pattern + r"|\x1b\[(\d+);(\d+)H|([\r\n]+)|([^\x00-\x1f\x7f-\x9f]+)")
 _WORTH_A_MOVE = 5
@@ -27,6 +30,11 @@ Row = list[Cell | None]
 """The cells of a row as far as they are known."""
 
 _NO_CELL: Cell = "", PLAIN
+
+
+def paints_nothing(data: str) -> bool:
+    """Whether a terminal shows the same after `data` as before, and writes on in the same place and style."""
+    return _PAINTS_NOTHING.fullmatch(data) is not None
 
 
 class Piece(NamedTuple):
@@ -51,8 +59,6 @@ class PaintedCells:
 
     def rest_of(self, data: str) -> str:
         """What of `data` the terminal does not show yet."""
-        if data in _FRAME_MARKS:
-            return data
         pieces = _read(data) if self._style is PLAIN else None
         if pieces is None:
             self.forget()
@@ -61,10 +67,14 @@ class PaintedCells:
             return data
         written: list[str] = []
         touched: dict[int, tuple[Row, Row]] = {}
+        # Something else may have written meanwhile: the first place is said in full, unless nothing is new.
+        left_at, self._cursor = self._cursor, None
         for piece in pieces:
             self._take_in(piece, touched, written)
         self._say_changes(touched, written)
-        if pieces and not pieces[-1].runs:
+        if not written and (not pieces or left_at == pieces[-1][:2]):
+            self._cursor = left_at
+        elif pieces and not pieces[-1].runs:
             self._go_to(pieces[-1].row, pieces[-1].column, written)
         return "".join(written)
 
@@ -78,6 +88,9 @@ class PaintedCells:
         right = left + len(cells)
         known.extend([None] * (left - len(known)))
         known[left:right] = cells
+        if steady == 0 and runs:
+            # The first character may be a mark on the one before, which is then drawn otherwise.
+            known[left - 1 : left] = [None]
         if steady < len(runs):
             # How wide a terminal makes the rest is its own matter: it is sent whole, now and the next time.
             self._say_changes({row: touched.pop(row)}, written)

@@ -78,8 +78,9 @@ class MetricsTail:
         records = self._parse(data)
         self._offset += len(data)
         self._anchor = (self._anchor + data[-_ANCHOR_BYTES:])[-_ANCHOR_BYTES:]
-        more = bool(data) and self._offset < state.st_size and len(data) >= most // 2
-        return Update(records, restarted, self._problem(), more)
+        # Not told by what is left over: that may be a line still being written.
+        unseen = file.tell() < state.st_size
+        return Update(records, restarted, self._problem(), unseen)
 
     def _goes_on(self, file: IO[bytes], identity: tuple[int, int], size: int) -> bool:
         """Whether the open file begins with what has been read."""

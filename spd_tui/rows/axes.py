@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable, Iterable
 
-from core.numerals import grouped
-
 Tick = tuple[float, str]
 """Where on the axis, and what it says there."""
 
@@ -13,9 +11,9 @@ def axis_label(value: float) -> str:
     """A round number as short as it can be written: `0.5`, `12 000`, `2e-6`."""
     if value == 0 or not math.isfinite(value):
         return "0"
-    if 1e-3 <= abs(value) < 1e6:
-        text = f"{value:.6g}"
-        return text if "." in text or "e" in text else grouped(float(text))
+    short = f"{value:,.6g}".replace(",", " ")
+    if abs(value) >= 1e-3 and "e" not in short:
+        return short
     mantissa, exponent = f"{value:.6e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 

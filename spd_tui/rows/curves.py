@@ -17,8 +17,10 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 _BELOW = tuple(tuple(sum(column[dot:]) for dot in range(4)) for column in _DOTS)
 _ABOVE = tuple(tuple(sum(column[: dot + 1]) for dot in range(4)) for column in _DOTS)
 """Dots of a cell's left and right column from a dot down, and down to a dot."""
-_NARROWEST = 12
+_NARROWEST = 16
+"""The longest label of an axis, -1.234567e-300, the axis and a column."""
 _LOWEST = 4
+_FAR = 1e9
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ class _Frame:
     def ticks_up(self, count: int) -> list[Tick]:
         """Ticks of the vertical axis; of a single value that value alone."""
         if self.only_value is not None:
-            return [(self.only_value, axis_label(10**self.only_value if self.log else self.only_value))]
+            value = 10**self.only_value if self.log else self.only_value
+            return [(self.only_value, axis_label(float(f"{value:.4g}")))]
         return (log_ticks if self.log else linear_ticks)(self.low, self.high, count)
 
     def ticks_across(self, count: int, label: Callable[[float], str]) -> list[Tick]:
@@ -317,7 +320,8 @@ class _Canvas:
         frame = self._frame
         across = (x - frame.left) / (frame.right - frame.left) * (2 * self._columns - 1)
         down = (frame.high - y) / (frame.high - frame.low) * (4 * self._rows - 1)
-        return across, down
+        # A neighbour outside of what is seen may be so far away that its lines could not be computed.
+        return across, max(-_FAR, min(_FAR, down))
 
     def _paint(self, spans: dict[int, Point], marker: int) -> None:
         """Set the dots of each dot column from the upper to the lower end of its span."""

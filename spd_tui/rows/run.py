@@ -242,14 +242,15 @@ def _bucket_means(values: "Sequence[float] | NDArray[Any]", width: int) -> list[
     data = np.asarray(values, dtype=float)
     if width < 1 or not data.size:
         return []
+    most = _LARGEST / 10**6
     if data.size <= width:
-        return data.tolist()
+        return np.clip(data, -most, most).tolist()
     starts = (np.arange(width) * data.size) // width
     with np.errstate(over="ignore"):
         means = np.add.reduceat(data, starts) / np.diff(starts, append=data.size)
     if np.isfinite(means).all():  # nearly always, and in a tenth of the time
         return means.tolist()
-    data = np.clip(data, -_LARGEST / 10**6, _LARGEST / 10**6)
+    data = np.clip(data, -most, most)
     known = ~np.isnan(data)
     sums = np.add.reduceat(np.where(known, data, 0.0), starts)
     counts = np.add.reduceat(known.astype(float), starts)

@@ -34,19 +34,14 @@ class Following:
         self._follower: RunFollower | None = None
         self._job: Job | None = None
 
-    @property
-    def resting(self) -> bool:
-        """Whether nothing looks, nor will before `go_on`: another screen is shown, or nothing was begun."""
-        return self._job is None
-
     def begin(self, directory: "RunDirectory") -> None:
         """Read the run anew, and follow it from then on."""
         self._follower = RunFollower(directory)
         self._begin_look("reading the run", quiet=False)
 
     def go_on(self) -> None:
-        """Look again at once, now that the screen is shown again."""
-        if self._follower is not None and self.resting:
+        """Look again at once, now that the screen is shown again, unless a look is under way or to come."""
+        if self._follower is not None and (self._job is None or self._job.stopped):
             self._begin_look("following the run")
 
     def _begin_look(self, what: str, quiet: bool = True) -> None:
@@ -81,4 +76,4 @@ class Following:
 
     def _failed(self, error: BaseException) -> None:
         self._screen.say(f"Following the run failed: {reason(error)} r tries again.", "error")
-        self._follower = None
+        self._job = self._follower = None

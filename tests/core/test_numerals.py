@@ -28,7 +28,10 @@ from core.numerals import aligned, grouped, three_digits
         (999.7, "1 000"),
         (-1234.6, "-1 235"),
         (999_499, "999 499"),
-        (999_999, "1.00e6"),
+        (999.5, "1 000"),
+        (999_999, "999 999"),
+        (-999_999.4, "-999 999"),
+        (999_999.6, "1.00e6"),
         (-4.5e7, "-4.50e7"),
         (0.00123, "0.00123"),
         (0.00099999, "0.00100"),
@@ -42,6 +45,10 @@ def test_three_digits(value: float | None, text: str) -> None:
 @given(st.floats(allow_nan=False, max_value=1e300, min_value=-1e300))
 def test_three_digits_are_within_half_a_percent(value: float) -> None:
     assert float(three_digits(value).replace(" ", "")) == pytest.approx(value, rel=0.00502)
+
+
+def test_there_is_no_negative_zero() -> None:
+    assert [grouped(-0.4), grouped(-0.0), grouped(-0.6)] == ["0", "0", "-1"]
 
 
 def test_thousands_stand_in_groups() -> None:

@@ -73,6 +73,11 @@ def test_any_plot_fits_its_room(made, width, height, log, plain):
         assert "".join(text(plot)).isascii()
 
 
+def test_a_point_far_outside_of_what_is_seen_is_joined_by_a_steep_line():
+    lines = text(draw([curve([5e297, 0.0, 7e-84, 0.0, 5e297])], 60, 20, Window(0.5, 3.5)))
+    assert len(lines) == 20 and "●" in "".join(lines)
+
+
 @given(curves(), st.lists(st.sampled_from(("in", "out", "left", "right")), max_size=12))
 def test_zooming_and_moving_stays_within_the_data(made, keys):
     ends = data_ends(made)
@@ -182,6 +187,9 @@ def test_log_ticks_lie_on_the_axis(low, width, count):
         (-0.25, "-0.25"),
         (3e7, "3e7"),
         (1500, "1 500"),
+        (1208.5, "1 208.5"),
+        (-9999.5, "-9 999.5"),
+        (999_999.7, "9.999997e5"),
     ],
 )
 def test_axis_labels_are_short(value, label):

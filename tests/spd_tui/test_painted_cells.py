@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len, set_cell_size
 
-from spd_tui.painted_cells import PaintedCells
+from spd_tui.driver import Frugal
+from spd_tui.painted_cells import PaintedCells, paints_nothing
 from spd_tui.terminal_style import StyleThrift
 
 COLUMNS, ROWS = 24, 5
@@ -105,7 +106,14 @@ def test_the_cursor_goes_where_it_should() -> None:
     cells = PaintedCells()
     assert cells.rest_of("\x1b[2;5H") == "\x1b[2;5H"
     assert cells.rest_of("\x1b[2;5H") == ""
-    assert cells.rest_of("\x1b[2;9H") == "\x1b[4C"
+    assert cells.rest_of("\x1b[2;9H") == "\x1b[2;9H"
+
+
+def test_what_something_else_wrote_does_not_move_what_is_painted_next() -> None:
+    cells = PaintedCells()
+    before, after = (piece(2, 1, [("31", f"hello {word}")]) + "\x1b[2;3H" for word in ("world", "xorld"))
+    sent = cells.rest_of(before)
+    assert shown([sent, "\x1b[4;1Hwall", cells.rest_of(after)]) == shown([before, "\x1b[4;1Hwall", after])
 
 
 @pytest.mark.parametrize("text", ["漢字", "e\u0301", "😀", "مرحبا", "👨\u200d👩", "a\u00adb"])
@@ -121,7 +129,7 @@ def test_a_mark_goes_to_the_character_before_it() -> None:
     assert shown([PaintedCells().rest_of(line)]) == shown([line])
 
 
-@pytest.mark.parametrize("data", ["\x1b[2J", "\x1b[?1049h", "\x1b]52;c;YQ==\x07", "\x1bP0;0q#0\x1b\\", "\b"])
+@pytest.mark.parametrize("data", ["\x1b[2J", "\x1b[?1049h", "\x1b[?7h", "\x1bP0;0q#0\x1b\\", "\b"])
 def test_after_anything_else_everything_is_sent(data: str) -> None:
     cells = PaintedCells()
     first = cells.rest_of(LINE)
@@ -129,11 +137,31 @@ def test_after_anything_else_everything_is_sent(data: str) -> None:
     assert cells.rest_of(LINE) == first
 
 
-def test_marks_of_a_frame_change_nothing() -> None:
-    cells = PaintedCells()
-    cells.rest_of(LINE)
-    assert [cells.rest_of(part) for part in ("\x1b[?2026h", LINE, "\x1b[?2026l")] == [
+@pytest.mark.parametrize(
+    "data",
+    [
         "\x1b[?2026h",
-        "",
-        "\x1b[?2026l",
-    ]
+        "\x1b[?2026l\x1b[?25h",
+        "\x1b[?2048h",
+        "\x07",
+        "\x1b]52;c;YQ==\x07",
+        "\x1b]22;default\x07",
+    ],
+)
+def test_what_paints_nothing_makes_nothing_unknown(data: str) -> None:
+    driver = Frugal()
+    driver.shortened(LINE)
+    assert paints_nothing(data) and driver.shortened(data) == data
+    assert driver.shortened(LINE) == ""
+
+
+@pytest.mark.parametrize("data", ["\x1b[?1049h", "\x1b[?7h", "\x1b[2J", "\x1b]8;;http://a\x07", "a\x07", ""])
+def test_what_may_paint_or_change_how_it_is_painted_is_told_apart(data: str) -> None:
+    assert not paints_nothing(data)
+
+
+def test_a_mark_that_begins_a_piece_leaves_the_character_before_unknown() -> None:
+    plain, marked = piece(3, 1, [("31", "abcdef")]), piece(3, 4, [("31", "\u0301 and")])
+    writes = [plain, marked, plain]
+    cells = PaintedCells()
+    assert shown([cells.rest_of(part) for part in writes]) == shown(writes)

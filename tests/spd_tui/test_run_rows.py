@@ -200,7 +200,12 @@ def test_many_decades_are_drawn_by_their_logarithm():
     assert sparkline([1.0, 1e-2, 1e-4], 3) == HEIGHTS[8] + HEIGHTS[5] + HEIGHTS[1]
 
 
-@given(st.lists(st.floats(allow_infinity=False), max_size=200), st.integers(0, 20))
+def test_infinities_are_as_high_or_low_as_it_gets():
+    line = sparkline([1.0, math.inf, -math.inf], 3)
+    assert line[1] == HEIGHTS[8] and line[2] == HEIGHTS[1]
+
+
+@given(st.lists(st.floats(), max_size=200), st.integers(0, 20))
 def test_a_sparkline_fits_and_has_only_blocks(values, width):
     line = sparkline(values, width)
     assert len(line) <= width

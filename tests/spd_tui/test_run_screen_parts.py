@@ -205,7 +205,7 @@ async def test_it_is_followed_again_after_another_screen_was_shown(tmp_path):
         own = screen(pilot)
         await pilot.press("1")
         await wait_until(pilot, lambda: pilot.app.screen is not own)
-        await wait_until(pilot, lambda: not pilot.app.jobs.running(own) and own._following.resting)  # pyright: ignore[reportAttributeAccessIssue]
+        await wait_until(pilot, lambda: not pilot.app.jobs.running(own) and own._following._job is None)  # pyright: ignore
         add_records(run, [500])
         await pilot.press("2")
         await wait_until(pilot, lambda: screen(pilot).look.metrics.step == 500)
