@@ -17,7 +17,7 @@ def three_digits(value: float | None) -> str:
         return "inf" if value > 0 else "-inf"
     if value == 0:
         return "0"
-    if 999.5 <= abs(value) and round(abs(value)) < 10**6:
+    if abs(value) >= 999.5 and round(abs(value)) < 10**6:
         return grouped(value)
     mantissa, exponent_text = f"{value:.2e}".split("e")
     exponent = int(exponent_text)

@@ -88,6 +88,11 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if ranks.lost_partner(error):
             report.error("another rank has ended, so this one cannot go on; the last checkpoint is there.")
+        elif isinstance(error, OSError) and _is_of_typer(error):
+            # It writes help, to stdout, and what is wrong with a command line, to stderr, which has a code.
+            if (code := getattr(error.__context__, "exit_code", None)) is not None:
+                return code
+            report.error(str(report.unwritten_result(error)))
         else:
             report.error(_crash_message(error))
         return 1
@@ -120,14 +125,23 @@ def _is_unread(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
+def _is_of_typer(error: Exception) -> bool:
+    """Whether it was Typer itself, no command, that met the error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].startswith(("typer.", "click."))
+
+
 def _flushed(code: int) -> int:
-    """Write out what waits; without a reader it is dropped, of which Python would complain at its exit."""
+    """Write out what waits; what cannot be written is dropped, of which Python would complain at its exit."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            code = READER_GONE
+            if isinstance(error, BrokenPipeError):
+                code = READER_GONE
+            elif stream is sys.stdout:
+                code = code or 1
     return code
 
 

@@ -101,6 +101,6 @@ def print_unfinished(harvests: "Sequence[UnfinishedHarvest]", command: Callable[
     for harvest in harvests:
         if harvest.problem is not None:
             report.talk(harvest.problem)
-    free = [one.name for one in harvests if one.worked_on_by is None and one.problem is None]
-    if free:
-        report.result(f"next         {command(free[0])}")
+    waiting = [one.name for one in harvests if one.waiting]
+    if waiting:
+        report.result(f"next         {command(waiting[0])}")

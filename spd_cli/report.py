@@ -7,11 +7,13 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from core.errors import SpdError
+from core.numerals import grouped, three_digits
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,14 +51,15 @@ class Pace:
 
     def text(self, done: int) -> str:
         """Rate and remaining time, for people."""
-        if self.rate is None:
+        rate, unit = self.rate, self.unit
+        if rate is None:
             return ""
         left = self.total - done
-        remaining = f"{duration(left / self.rate)} left" if left > 0 else ""
-        if self.unit is None:
+        remaining = f"{duration(left / rate)} left" if left > 0 else ""
+        if unit is None:
             return remaining
-        unit = f"{self.rate:.1f} {self.unit}s/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/{self.unit}"
-        return f"{unit}, {remaining}" if remaining else unit
+        pace = f"{three_digits(rate)} {unit}s/s" if rate >= 1 else f"{three_digits(1 / rate)} s/{unit}"
+        return f"{pace}, {remaining}" if remaining else pace
 
 
 class Report:
@@ -109,8 +112,7 @@ class Report:
             self._shown = now
             self._percent = 100 * done // max(total, 1)
             details = ", ".join(part for part in (self._pace.text(done), note) if part)
-            amount = f"{done}/{total}" if total else str(done)
-            self.message(f"{phase}: {amount}" + (f" ({details})" if details else ""))
+            self.message(f"{phase}: {_amount(done, total)}" + (f" ({details})" if details else ""))
 
     def close(self) -> None:
         """Take the progress bar down."""
@@ -119,7 +121,7 @@ class Report:
             self._bar = None
 
     def _line_is_due(self, done: int, total: int, now: float, fresh: bool) -> bool:
-        if fresh or (total and done >= total):  # 0 stands for an unknown total
+        if fresh or (total and done >= total):
             return True
         silence = now - self._shown
         # Lines grow rarer with time: a log of a long run is for reading, too.
@@ -137,10 +139,11 @@ class Report:
         if fresh:
             if self._task is not None and self._task in self._bar.task_ids:
                 self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(phase, total=total, pace="")
+            self._task = self._bar.add_task(phase, total=total, amount="", pace="")
         assert self._task is not None
         details = ", ".join(part for part in (self._pace.text(done), note) if part)
-        self._bar.update(self._task, completed=done, pace=details)
+        amount = _amount(done, total).rjust(len(_amount(total, total)))
+        self._bar.update(self._task, completed=done, amount=amount, pace=details)
         self._bar.refresh()
 
 
@@ -151,10 +154,10 @@ def result(text: str) -> None:
 
 
 def result_json(value: Any) -> None:
-    """A result as JSON on stdout: strictly valid (NaN as null), dates as text."""
+    """A result as JSON on stdout: strictly valid (NaN as null), times in ISO form, paths as text."""
     from core.runs.files import to_json
 
-    result(to_json(json.loads(json.dumps(value, default=str)), indent=2))
+    result(to_json(json.loads(json.dumps(value, default=_plain)), indent=2))
 
 
 def result_table(
@@ -194,6 +197,10 @@ def result_table(
         console.print(table)
 
 
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def _table_width(cells: Mapping[str, Sequence[str]]) -> int:
     from rich.cells import cell_len
 
@@ -211,9 +218,14 @@ def result_lines(lines: Callable[[int], Iterable["Text"]]) -> None:
 
 
 def talk(text: str) -> None:
-    """One line that is not a result, on stderr."""
-    if sys.stderr is not None:  # closed by `2>&-`; print would then fall back to stdout
+    """One line that is not a result, on stderr; where it cannot be written, the work goes on without."""
+    if sys.stderr is None:  # closed by `2>&-`; print would then fall back to stdout
+        return
+    try:
         print(text, file=sys.stderr, flush=True)
+    except OSError as failed:
+        if isinstance(failed, BrokenPipeError):  # left to `spd_cli.app`, which also drops what still waits
+            raise
 
 
 def error(text: str) -> None:
@@ -240,6 +252,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def _amount(done: int, total: int) -> str:
+    return f"{grouped(done)}/{grouped(total)}" if total else grouped(done)  # 0 stands for an unknown total
+
+
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -263,6 +279,12 @@ def _new_console(**options: Any) -> "Console":
     return _Console(**options)
 
 
+def unwritten_result(failed: OSError) -> SpdError:
+    """The error to raise when writing to stdout failed with `failed`."""
+    reason = failed.strerror or str(failed)
+    return SpdError(f"cannot write the result to standard output: {reason}.", "Send it elsewhere.")
+
+
 @contextmanager
 def _stdout() -> Iterator[None]:
     """Says so when a result cannot be written; a reader that has gone (`| head`) is left to `spd_cli.app`."""
@@ -271,19 +293,16 @@ def _stdout() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as failed:
-        reason = failed.strerror or str(failed)
-        raise SpdError(
-            f"cannot write the result to standard output: {reason}.", "Send it elsewhere."
-        ) from failed
+        raise unwritten_result(failed) from failed
 
 
 def _new_bar() -> "Progress":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[amount]}", markup=False, style="progress.download"),
         TextColumn("{task.fields[pace]}", markup=False),
         TimeElapsedColumn(),
         console=_new_console(stderr=True),

@@ -88,13 +88,11 @@ class PaintedCells:
         right = left + len(cells)
         known.extend([None] * (left - len(known)))
         known[left:right] = cells
-        if steady == 0 and runs:
-            # The first character may be a mark on the one before, which is then drawn otherwise.
-            known[left - 1 : left] = [None]
         if steady < len(runs):
             # How wide a terminal makes the rest is its own matter: it is sent whole, now and the next time.
             self._say_changes({row: touched.pop(row)}, written)
-            del known[right:]
+            # A mark that comes first goes to the character before, which is then drawn otherwise.
+            del known[right if steady else max(0, left - 1) :]
             self._go_to(row, right, written)
             written.extend(f"{transition(None, style)}{text}" for style, text in runs[steady:])
             written.append(transition(None, PLAIN))

@@ -6,6 +6,7 @@ from core.decomposition.start import RunRequest, start_run
 from core.harvest.preparing import HarvestRequest
 from core.harvest.run import harvest_run
 from core.harvest.settings import HarvestSettings
+from core.harvest.unfinished import unfinished_harvests
 from core.recipes.registry import build_recipe
 from core.runs.catalogue import RunEntry, find_resumable, list_runs
 from core.runs.directory import RunDirectory
@@ -41,7 +42,7 @@ def make_demo(root: Path, observer: Observer) -> RunDirectory:
             HarvestSettings(),
             positions=_POSITIONS,
             device="cpu",
-            resume=bool(run.unfinished_harvests()),
+            resume=any(found.waiting for found in unfinished_harvests(run)),
             command=("spd", "demo"),
         )
         harvest_run(request, observer)

@@ -63,7 +63,7 @@ class HarvestRequest:
     resume: bool = False
     """Go on with an unfinished harvest of the run."""
     harvest: str | None = None
-    """Name of the one to go on with; None: the newest."""
+    """Name of the one to go on with; None: the newest that nobody works on."""
     command: tuple[str, ...] = ()
     """The command line, for the manifest."""
     save_seconds: float = SAVE_SECONDS

@@ -23,7 +23,7 @@ import torch
 
 from core.components.component_model import ComponentModel
 from core.devices import resolve_device, thread_count
-from core.errors import Interrupted, SpdError, UsageError
+from core.errors import Interrupted, UsageError
 from core.harvest.base_rates import base_rates
 from core.harvest.forward import Forward
 from core.harvest.inputs import HarvestInputs
@@ -40,11 +40,12 @@ from core.harvest.preparing import (
     open_at_checkpoint,
 )
 from core.harvest.progress import HarvestProgress
-from core.harvest.shards import CANNOT_SAVE, ShardStates, Watch, count_shard, new_engine
-from core.harvest.unfinished import unfinished_harvests
+from core.harvest.shards import ShardStates, Watch, cannot_save, count_shard, new_engine
+from core.harvest.unfinished import remove_finished_work, unfinished_harvests
 from core.harvest.workers import count_with_workers
 from core.harvest.writing import write_harvest
 from core.numerals import grouped
+from core.runs.files import WriteError
 from core.runs.lock import ProcessLock
 from core.runs.manifest import installed_versions
 from core.runs.observer import Observer
@@ -95,28 +96,37 @@ def harvest_run(request: HarvestRequest, observer: Observer) -> HarvestResult:
 
     Raises:
         UsageError: what is asked for cannot be done; nothing is left on disk.
-        Interrupted: the user asked to stop; everything up to there is saved.
+        Interrupted: the user asked to stop; everything up to there is saved, or the harvest is finished.
         SpdError: a worker died, values are no importances, a file cannot be written, another process works
             on the same harvest; what was saved is kept.
     """
     began = monotonic()
     check_request(request)
+    remove_finished_work(request.run)
     work = _prepare(request, observer)
     run, plan = request.run, work.plan
     lock = ProcessLock(run.harvest_lock(plan.name), f"the harvest {plan.name} of {run.run_id}")
     _check_unfinished(work)
-    with lock, StopSignal() as stop:
-        _check_unfinished(work)
-        _remove_leftovers(work)
-        engine = _counted(work, lambda: stop.requested)
-        seconds, rate = monotonic() - began, work.progress.rate()
-        observer.progress("writing", 0, 1, unit=None)
-        counts = _base_rates(engine)
-        details = _details(work, seconds, rate)
-        _write(work, engine, details)
-        observer.progress("writing", 1, 1, unit=None)
-        # The artifact is whole: what cannot be removed is only in the way.
-        shutil.rmtree(work.folder, ignore_errors=True)
+    try:
+        with lock, StopSignal() as stop:
+            _check_unfinished(work)
+            _remove_leftovers(work)
+            engine = _counted(work, lambda: stop.requested)
+            seconds, rate = monotonic() - began, work.progress.rate()
+            observer.progress("writing", 0, 1, unit=None)
+            counts = _base_rates(engine)
+            details = _details(work, seconds, rate)
+            _write(work, engine, details)
+            observer.progress("writing", 1, 1, unit=None)
+            # The artifact is whole: what cannot be removed is only in the way.
+            shutil.rmtree(work.folder, ignore_errors=True)
+    except KeyboardInterrupt as stopped:
+        if not run.harvest(plan.name).exists():
+            raise
+        raise Interrupted(
+            f"the harvest {plan.name} of {run.run_id} is finished; only its work folder was not removed.",
+            f"Look at it with `spd harvest {run.run_id} --list --harvest {plan.name}`.",
+        ) from stopped
     summary = {
         "folder": str(run.harvest(plan.name)),
         "run_id": run.run_id,
@@ -175,13 +185,13 @@ def _remove_leftovers(work: _Work) -> None:
 
 def _tell_unfinished(request: HarvestRequest, observer: Observer) -> None:
     run = request.run
-    idle = [found for found in unfinished_harvests(run) if found.worked_on_by is None]
-    if idle:
-        first = idle[0]
-        more = f" ({len(idle) - 1} more: --unfinished lists them)" if len(idle) > 1 else ""
+    waiting = [found for found in unfinished_harvests(run) if found.waiting]
+    if waiting:
+        first = waiting[0]
+        more = f" ({len(waiting) - 1} more: --unfinished lists them)" if len(waiting) > 1 else ""
         observer.message(
-            f"the harvest {first.name} of {run.run_id} is unfinished ({first.share}){more}: --resume goes on "
-            f"with it, {first.folder} can be removed"
+            f"the harvest {first.name} of {run.run_id} is unfinished ({first.share}){more}: "
+            f"--resume --harvest {first.name} goes on with it, {first.folder} can be removed"
         )
 
 
@@ -271,8 +281,8 @@ def _write(work: _Work, engine: HarvestEngine, details: dict[str, Any]) -> None:
             texts=work.inputs.texts,
             inputs=work.inputs.features_of if work.plan.kind == "features" else None,
         )
-    except SpdError as error:
-        raise SpdError(error.message, CANNOT_SAVE) from error
+    except WriteError as error:
+        raise cannot_save(error) from error
 
 
 def _base_rates(engine: HarvestEngine) -> dict[str, Any]:

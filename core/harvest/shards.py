@@ -17,11 +17,9 @@ from core.errors import SpdError
 from core.harvest.forward import Forward
 from core.harvest.kernel import HarvestBatch, HarvestEngine
 from core.harvest.plan import HarvestPlan
+from core.runs.files import WriteError
 
 _STATE = re.compile(r"shard-(\d+)-batches-(\d+)\.state")
-
-CANNOT_SAVE = "Free some space there, or make it writable; then go on with --resume."
-"""What to do when a harvest, which lies in the folder of its run, cannot be written."""
 
 _SAVING_SHARE = 0.05
 """Saving may take this share of the time, however large the state is."""
@@ -124,6 +122,12 @@ def new_engine(plan: HarvestPlan) -> HarvestEngine:
     return HarvestEngine(plan.layers, plan.vocabulary, plan.settings)
 
 
+def cannot_save(error: WriteError) -> SpdError:
+    """The error to raise when something of a harvest, which lies in the folder of its run, is not written."""
+    here = "Free some space there, or make it writable; then go on with --resume."
+    return SpdError(error.message, here if error.place_refuses else error.remedy)
+
+
 class _Counting:
     """The engine's side of a shard."""
 
@@ -153,8 +157,8 @@ class _Counting:
         began = monotonic()
         try:
             self._states.save(self._engine, self.done)
-        except SpdError as error:
-            raise SpdError(error.message, CANNOT_SAVE) from error
+        except WriteError as error:
+            raise cannot_save(error) from error
         self._saved = self.done
         took = monotonic() - began
         self._due = monotonic() + max(self._plan.save_seconds, took / _SAVING_SHARE)

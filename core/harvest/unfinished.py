@@ -40,6 +40,11 @@ class UnfinishedHarvest:
             return "damaged"
         return f"{100 * self.counted // self.positions}%"
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it can be gone on with now: its plan can be read, and nobody works on it."""
+        return self.problem is None and self.worked_on_by is None
+
 
 def unfinished_names(run: RunDirectory) -> list[str]:
     """The unfinished harvests that have a plan to go on with, oldest first."""
@@ -53,18 +58,25 @@ def unfinished_names(run: RunDirectory) -> list[str]:
 
 def unfinished_harvests(run: RunDirectory) -> list[UnfinishedHarvest]:
     """The unfinished harvests of a run, newest first."""
-    return [_look(run, name) for name in reversed(unfinished_names(run))]
+    found = (_look(run, name) for name in reversed(unfinished_names(run)))
+    return [harvest for harvest in found if harvest is not None]
+
+
+def remove_finished_work(run: RunDirectory) -> None:
+    """Remove what is left of finished harvests whose process died between finishing and cleaning up."""
+    for name in set(run.unfinished_harvests()) & set(run.harvest_names()):
+        if harvest_holder(run, name) is None:
+            shutil.rmtree(run.harvest_work(name), ignore_errors=True)
 
 
 def choose_unfinished(run: RunDirectory, name: str | None = None) -> HarvestPlan:
-    """The plan of the unfinished harvest of that name, or of the newest.
+    """The plan of the unfinished harvest of that name, or of the newest that waits for it.
+
+    Where none waits it is the newest of all, if its plan can be read.
 
     Raises:
         UsageError: there is none, and what there is; or its plan is damaged.
     """
-    for done in set(run.unfinished_harvests()) & set(run.harvest_names()):
-        # Its process died between finishing it and cleaning up.
-        shutil.rmtree(run.harvest_work(done), ignore_errors=True)
     names = unfinished_names(run)
     if name is not None and name in run.harvest_names():
         raise UsageError(
@@ -79,16 +91,22 @@ def choose_unfinished(run: RunDirectory, name: str | None = None) -> HarvestPlan
     if name is not None and name not in names:
         there = ", ".join(f"{found.name} ({found.share})" for found in unfinished_harvests(run))
         raise UsageError(f"run {run.run_id} has no unfinished harvest {name}.", f"Unfinished: {there}.")
-    return read_plan(run.harvest_work(name or names[-1]))
+    waiting = (found.name for found in unfinished_harvests(run) if found.waiting)
+    return read_plan(run.harvest_work(name or next(waiting, names[-1])))
 
 
-def _look(run: RunDirectory, name: str) -> UnfinishedHarvest:
+def _look(run: RunDirectory, name: str) -> UnfinishedHarvest | None:
+    """None if it has gone meanwhile: another process has ended it, or a person has removed it."""
     folder, holder = run.harvest_work(name), harvest_holder(run, name)
     try:
         plan = read_plan(folder)
+        batches = {shard: ShardStates(folder, shard).batches() for shard in range(plan.shards)}
+    except FileNotFoundError:
+        return None
     except SpdError as error:
+        if not (folder / PLAN_FILE).is_file():
+            return None
         return UnfinishedHarvest(name, None, None, None, None, holder, (), folder, str(error))
-    batches = {shard: ShardStates(folder, shard).batches() for shard in range(plan.shards)}
     counted = sum(plan.positions_of(shard, done) for shard, done in batches.items())
     return UnfinishedHarvest(
         name, counted, plan.positions, plan.kind, plan.created, holder, plan.command, folder

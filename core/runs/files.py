@@ -24,11 +24,24 @@ _REMEDIES = {
 }
 
 
-def write_error(path: Path, error: OSError) -> SpdError:
+class WriteError(SpdError):
+    """A file cannot be written."""
+
+    def __init__(self, message: str, remedy: str, place_refuses: bool) -> None:
+        super().__init__(message, remedy)
+        self.place_refuses = place_refuses
+        """There is no room, or no permission; nothing is broken or gone."""
+
+
+def write_error(path: Path, error: OSError) -> WriteError:
     """The error to raise when writing `path` failed with `error`: what failed, why, what to do."""
     remedy = _REMEDIES.get(error.errno or 0, "Check the disk, or choose another folder with --out.")
     reason = error.strerror or str(error)
-    return SpdError(f"cannot write {path}: {reason}; what was there before is untouched.", remedy)
+    return WriteError(
+        f"cannot write {path}: {reason}; what was there before is untouched.",
+        remedy,
+        place_refuses=error.errno in _REMEDIES,
+    )
 
 
 @contextmanager

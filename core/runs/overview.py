@@ -5,13 +5,15 @@ No torch, no numpy, no polars: a list of many runs must stand before the eye can
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from core.errors import SpdError
+from core.numerals import three_digits
 from core.runs.catalogue import RunEntry, list_runs, unreadable_runs
 from core.runs.directory import RunDirectory
 from core.runs.files import read_json
@@ -33,6 +35,8 @@ __all__ = [
 _FOUND = re.compile(r"(?:only )?(\d+) of (\d+) (features?|subcomponents?)\b")
 _RECORDS_SEEN = 50
 """Records, from the last one back, looked at for the last loss; training and evaluation take turns there."""
+_LATER_RECORDS = 2000
+"""Records, from the last one back, passed over because they come after what is saved: a moment's work."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class RunOverview:
     steps: int
     """Training steps asked for."""
     loss: float | None
-    """Total training loss, as last logged up to `step`: what came later is done again by a resume."""
+    """Total training loss, as last logged up to `step`: what came later is done again by a resume. None where
+    that is thousands of records, which a glance does not read through."""
     sparsity: float | None
-    """L0: active components at a position, summed over modules, as last logged up to `step`."""
+    """L0: active components at a position, summed over modules; logged like `loss`."""
     verdict: str | None
     """What a finished run comes to in a word or two, such as `5/5 features`."""
     created: datetime
@@ -89,7 +94,8 @@ class RunDetails:
     settings: dict[str, Any]
     """All its settings; empty when the file cannot be read (see `problems`)."""
     evaluation: dict[str, Any]
-    """The last evaluation: `step`, and numbers by name without `eval/`; empty before the first."""
+    """The last evaluation up to the overview's step: `step`, and numbers by name without `eval/`; empty where
+    there is none, or where the overview's loss is None for what came later."""
     summary: dict[str, Any] | None
     """What it found; None until it is finished."""
     figures: tuple[Path, ...]
@@ -107,7 +113,7 @@ def run_overview(entry: RunEntry) -> RunOverview:
     """A run at a glance. Damage in its files leaves gaps here, never an error."""
     directory, manifest = entry.directory, entry.manifest
     running = entry.status == "running"
-    logged, loss, sparsity = _last_numbers(directory.metrics, None if running else manifest.step)
+    logged, loss, sparsity = _last_numbers(_records(entry))
     summary = _summary(directory, [])
     if sparsity is None and summary:
         sparsity = _number(summary.get("l0_total"))
@@ -143,7 +149,7 @@ def run_details(entry: RunEntry) -> RunDetails:
         overview=run_overview(entry),
         manifest=entry.manifest.model_dump(mode="json"),
         settings=_settings(directory, problems),
-        evaluation=_last_evaluation(directory.metrics),
+        evaluation=_last_evaluation(entry),
         summary=_summary(directory, problems),
         figures=tuple(sorted(directory.figures.glob("*.png"))),
         problems=tuple(problems),
@@ -177,7 +183,7 @@ def describe_verdict(summary: Mapping[str, Any] | None) -> str | None:
         return f"{part}/{whole} {kind}"
     entropy = summary.get("cross_entropy")
     recovered = _number(entropy.get("ce_recovered/stochastic")) if isinstance(entropy, dict) else None
-    return None if recovered is None else f"{100 * recovered:.3g} % of CE"
+    return None if recovered is None else f"{three_digits(100 * recovered)} % of CE"
 
 
 def total_sparsity(record: Mapping[str, Any]) -> float | None:
@@ -187,23 +193,34 @@ def total_sparsity(record: Mapping[str, Any]) -> float | None:
     return sum(known) if known else _number(record.get("eval/l0_total"))
 
 
-def _last_numbers(path: Path, up_to: int | None) -> tuple[int, float | None, float | None]:
-    """Last logged step, loss and L0, of the records up to a step."""
-    reached, loss, sparsity, seen = 0, None, None, 0
-    for record in last_records(path):
-        step = int(_number(record.get("step")) or 0)
-        if up_to is not None and step > up_to:
-            continue
-        reached, seen = max(reached, step), seen + 1
+def _records(entry: RunEntry) -> Iterator[dict[str, Any]]:
+    """The records of a run, the last first, without what a resume does again (see `_LATER_RECORDS`)."""
+    later = 0
+    for record in last_records(entry.directory.metrics):
+        if entry.status == "running" or _step(record) <= entry.manifest.step:
+            yield record
+        elif (later := later + 1) == _LATER_RECORDS:
+            return
+
+
+def _last_numbers(records: Iterator[dict[str, Any]]) -> tuple[int, float | None, float | None]:
+    """Last logged step, loss and L0."""
+    reached, loss, sparsity = 0, None, None
+    for record in islice(records, _RECORDS_SEEN):
+        reached = max(reached, _step(record))
         loss = _number(record.get("loss/total")) if loss is None else loss
         sparsity = total_sparsity(record) if sparsity is None else sparsity
-        if (loss is not None and sparsity is not None) or seen > _RECORDS_SEEN:
+        if loss is not None and sparsity is not None:
             break
     return reached, loss, sparsity
 
 
-def _last_evaluation(path: Path) -> dict[str, Any]:
-    for record in last_records(path):
+def _step(record: Mapping[str, Any]) -> int:
+    return int(_number(record.get("step")) or 0)
+
+
+def _last_evaluation(entry: RunEntry) -> dict[str, Any]:
+    for record in _records(entry):
         if record.get("kind") == "eval":
             return {name.removeprefix("eval/"): value for name, value in record.items() if name != "kind"}
     return {}

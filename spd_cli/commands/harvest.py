@@ -30,7 +30,7 @@ TokensOption = Annotated[
         "--tokens",
         metavar="N",
         min=1,
-        help="Tokens to count (of toys: samples), in whole sequences.  [default: a million; toys 100000]",
+        help="Tokens to count (of toys: samples), in whole sequences.  [default: a million; toys 100 000]",
     ),
 ]
 BatchesOption = Annotated[
@@ -48,7 +48,7 @@ WorkersOption = Annotated[
 ResumeOption = Annotated[
     bool,
     typer.Option(
-        "--resume", help="Go on with an unfinished harvest, as it was begun: the newest, or --harvest NAME."
+        "--resume", help="Go on with an unfinished harvest: the newest nobody works on, or --harvest NAME."
     ),
 ]
 UnfinishedOption = Annotated[
@@ -172,6 +172,8 @@ def harvest(
         "--output-share": output_share,
         "--exact-output": exact_output or None,
         "--seed": seed,
+        "--device": None if device == "auto" else device,
+        "--precision": precision,
     }
     samples = {"--examples": examples, "--strongest": strongest}
     reading = {"--list": list_components or None, "--query": query, "--limit": limit}
@@ -180,16 +182,15 @@ def harvest(
     root = output_root(out)
     found = resolve_run(root, run).directory
     if unfinished:
-        _list_unfinished(found, run_reference(found, root), out, as_json)
+        _list_unfinished(found, run_reference(found, root), out, as_json, quiet)
     elif show is not None:
         _show(_opened(found, name), show, measure, samples, as_json)
     elif any(value is not None for value in reading.values()):
         _list(_opened(found, name), query or "", limit, as_json)
     else:
-        flags = {**counting, **samples, "--device": device, "--precision": precision}
         with report.working("loading", quiet):
-            request = _request(found, root, flags, resume, name)
-        result = _run(request, flags, out, quiet)
+            request = _request(found, root, counting | samples, resume, name)
+        result = _run(request, counting | samples, out, quiet)
         _print_result(result, run_reference(found, root), out, as_json)
 
 
@@ -241,6 +242,7 @@ def _request(
 ) -> "HarvestRequest":
     from core.harvest.run import HarvestRequest
     from core.harvest.settings import HarvestSettings
+    from core.harvest.unfinished import choose_unfinished
     from core.settings import parse_settings
 
     given = {
@@ -260,10 +262,10 @@ def _request(
         batches=flags["--batches"],
         batch_size=flags["--batch-size"],
         workers=flags["--workers"],
-        device=flags["--device"],
+        device=flags["--device"] or "auto",
         precision=flags["--precision"],
         resume=resume,
-        harvest=name,
+        harvest=choose_unfinished(run, name).name if resume else None,
         command=("spd", *sys.argv[1:]),
     )
 
@@ -279,25 +281,26 @@ def _run(request: "HarvestRequest", flags: dict[str, Any], out: Path | None, qui
             return harvest_run(request, observer)
     except (Interrupted, KeyboardInterrupt) as stopped:
         name = _stopped_harvest(request, before)
+        message, again = "stopped before anything was counted.", "The same command begins again."
         if isinstance(stopped, Interrupted):
-            message = stopped.message
+            message, again = stopped.message, stopped.remedy
         elif name is not None:
             message = "stopped at once; what was counted since the last state was saved is lost."
-        else:
-            message = "stopped before anything was counted. The same command begins again."
-        run = run_reference(request.run, request.root)
-        again = None if name is None else f"Go on with: {_command_to_resume(run, name, flags, out)}"
+        if name is not None:
+            run = run_reference(request.run, request.root)
+            again = f"Go on with: {_command_to_resume(run, name, flags, out)}"
         raise Interrupted(message, again) from stopped
 
 
 def _stopped_harvest(request: "HarvestRequest", before: list[str]) -> str | None:
-    """The harvest this process has worked on; None before it had any."""
+    """The unfinished harvest this process has worked on; None before it had any, and when it is finished."""
     from core.harvest.unfinished import unfinished_names
     from core.runs.lock import harvest_holder
 
+    unfinished = unfinished_names(request.run)
     if request.resume:
-        return request.harvest or next(reversed(before), None)
-    begun = [name for name in unfinished_names(request.run) if name not in before]
+        return request.harvest if request.harvest in unfinished else None
+    begun = [name for name in unfinished if name not in before]
     # Somebody else may have begun one meanwhile, and goes on with it.
     return next((name for name in begun if harvest_holder(request.run, name) is None), None)
 
@@ -326,17 +329,19 @@ def _print_result(result: "HarvestResult", run: str, out: Path | None, as_json: 
     report.result(f"             {options.command('spd', 'tui', run, out=out)}")
 
 
-def _list_unfinished(run: "RunDirectory", reference: str, out: Path | None, as_json: bool) -> None:
+def _list_unfinished(
+    run: "RunDirectory", reference: str, out: Path | None, as_json: bool, quiet: bool
+) -> None:
     from dataclasses import asdict
 
     from spd_cli.harvest_summary import print_unfinished
 
-    with report.working("loading"):
+    with report.working("loading", quiet):
         from core.harvest.unfinished import unfinished_harvests
 
         found = unfinished_harvests(run)
     if as_json:
-        report.result_json([asdict(harvest) for harvest in found])
+        report.result_json([{**asdict(harvest), "share": harvest.share} for harvest in found])
     elif found:
         words = ("spd", "harvest", reference, "--resume", "--harvest")
         print_unfinished(found, lambda name: options.command(*words, name, out=out))

@@ -177,6 +177,36 @@ def test_a_result_nobody_can_take_is_no_fault_of_ours(
         assert done.returncode == code and words in done.stderr and "fault" not in done.stderr
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("--help >/dev/full", 1, "cannot write the result to standard output"),
+        ("harvest --help >/dev/full", 1, "cannot write the result to standard output"),
+        ("--help >/dev/full 2>&1", 1, ""),
+        ("no-such-command 2>/dev/full", 2, ""),
+        ("decompose no-such-recipe 2>/dev/full", 2, ""),
+        ("runs list 2>/dev/full", 0, ""),
+    ],
+)
+def test_a_full_disk_is_no_fault_of_ours(
+    command: str, code: int, words: str, unbuffered: str, tmp_path: Path
+) -> None:
+    (tmp_path / "crashes").mkdir()
+    environment = f"export PYTHONUNBUFFERED={unbuffered} TMPDIR={tmp_path}/crashes"
+    done = shell(f"{environment}; {sys.executable} -m spd_cli {command}", tmp_path)
+    assert done.returncode == code and words in done.stderr and bool(words) == bool(done.stderr)
+    assert list((tmp_path / "crashes").iterdir()) == []
+
+
+def test_an_error_of_the_system_within_a_command_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device")) == 1
+    assert "unexpected OSError" in capsys.readouterr().err
+
+
 def test_a_closed_stderr_sends_no_talk_to_stdout(tmp_path: Path) -> None:
     script = f"{sys.executable} -m spd_cli runs list 2>&-"
     environment = {**os.environ, "SPD_OUT_DIR": str(tmp_path)}

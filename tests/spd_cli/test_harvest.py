@@ -1,15 +1,13 @@
 """`spd harvest`: what it hands to the core, what it prints, and that its JSON is what the core says."""
 
 import json
-import os
-import pty
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +27,11 @@ from core.harvest.listing import component_table
 from core.harvest.plan import HarvestPlan
 from core.harvest.preparing import HarvestRequest
 from core.harvest.settings import HarvestSettings
+from core.numerals import grouped
 from core.runs.directory import RunDirectory
+from core.runs.lock import ProcessLock
 from core.runs.observer import Observer
-from spd_cli import app
+from spd_cli import app, report
 from tests.spd_tui.component_runs import add_feature_harvest, add_text_harvest, make_run
 
 Call = Callable[..., tuple[int, str, str]]
@@ -61,7 +61,7 @@ def spd(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def begin(run: RunDirectory, name: str, saved: int = 0) -> None:
-    """A harvest of 1,000 positions that was broken off after `saved` batches of 100."""
+    """A harvest of 1000 positions that was broken off after `saved` batches of 100."""
     plan = HarvestPlan(
         name=name,
         run_id=run.run_id,
@@ -102,7 +102,7 @@ class Core:
         if self.error:
             begin(request.run, "h-20300101-000000")
             raise self.error
-        observer.progress("harvest", 1000, 1000, "123,456 tokens/s", unit=None)
+        observer.progress("harvest", 1000, 1000, f"{grouped(123_456)} tokens/s", unit=None)
         folder = request.run.harvest(request.run.harvest_names()[-1])
         return SimpleNamespace(folder=folder, summary={"folder": str(folder), "never_fired": 7})
 
@@ -137,10 +137,11 @@ def test_the_summary_tells_base_rates(spd: Call, core: Core, harvest: Harvest) -
     code, out, err = spd(RUN)
     rates = base_rates(harvest.firings().to_numpy(), harvest.positions, harvest.layers)
     assert code == 0
-    assert f"{rates.components:,}: {rates.fired} fired, {rates.never_fired:,} never" in out
-    assert f"{rates.fired_rarely:,} fired fewer than 100 times" in out
+    assert f"{rates.components}: {rates.fired} fired, {rates.never_fired} never" in out
+    assert f"{rates.fired_rarely} fired fewer than 100 times" in out
     assert str(harvest.folder) in out and f"spd tui {RUN}" in out and "384 tokens" in out
-    assert "harvest: 1000/1000 (123,456 tokens/s)" in err and "steps/s" not in err
+    assert f"harvest: {grouped(1000)}/{grouped(1000)} ({grouped(123_456)} tokens/s)" in err
+    assert "steps/s" not in err
 
 
 def test_json_is_the_summary_alone(spd: Call, core: Core, harvest: Harvest) -> None:
@@ -190,6 +191,21 @@ def test_after_ctrl_c_the_harvest_that_was_gone_on_with_is_named(
         code, _, err = spd(RUN, "--resume", *chosen)
         assert code == 130 and f"--resume --harvest h-20290101-{named}" in err
         shutil.rmtree(run.harvest_work("h-20300101-000000"))
+    core.error = KeyboardInterrupt()
+    with ProcessLock(run.harvest_lock("h-20290101-000001"), "the harvest"):
+        assert "--resume --harvest h-20290101-000000" in spd(RUN, "--resume")[2]
+
+
+def test_a_finished_harvest_is_not_to_be_gone_on_with(
+    spd: Call, core: Core, run: RunDirectory, harvest: Harvest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(request: HarvestRequest, _: Observer) -> None:
+        begin(run, harvest.folder.name)  # its work folder, which is still there
+        raise Interrupted("the harvest is finished.", "Look at it.")
+
+    monkeypatch.setattr(harvesting, "harvest_run", stop)
+    code, _, err = spd(RUN)
+    assert (code, err.strip()) == (130, "the harvest is finished. Look at it.")
 
 
 def test_unfinished_harvests_are_listed_with_what_is_saved(spd: Call, core: Core, run: RunDirectory) -> None:
@@ -211,7 +227,23 @@ def test_unfinished_harvests_are_listed_with_what_is_saved(spd: Call, core: Core
     assert f"spd harvest {RUN} --resume --harvest h-20290101-000000" in out
     told = json.loads(spd(RUN, "--unfinished", "--json")[1])
     assert [one["counted"] for one in told] == [None, 1000, 300]
+    assert [one["share"] for one in told] == ["damaged", "100%", "30%"]
+    assert [one["begun"] for one in told] == [None, *2 * ["2030-01-01T00:00:00+00:00"]]
     assert not core.requests
+
+
+def test_a_quiet_list_of_the_unfinished_shows_no_spinner(
+    spd: Call, run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet: list[bool] = []
+
+    def working(_: str, silent: bool = False) -> AbstractContextManager[None]:
+        quiet.append(silent)
+        return nullcontext()
+
+    monkeypatch.setattr(report, "working", working)
+    assert spd(RUN, "--unfinished", "--quiet")[0] == 0
+    assert quiet == [True]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +259,9 @@ def test_unfinished_harvests_are_listed_with_what_is_saved(spd: Call, core: Core
         (["--measure", "pmi"], "--show COMPONENT"),
         (["--harvest", "h-1"], "--list, --show or --resume"),
         (["--unfinished", "--resume"], "--resume says nothing to --unfinished"),
+        (["--unfinished", "--device", "cuda"], "--device says nothing to --unfinished"),
+        (["--unfinished", "--precision", "bf16"], "--precision says nothing to --unfinished"),
+        (["--list", "--device", "cpu"], "--device is for counting"),
         (["--threshold", "1.5"], "threshold"),
         (["--output-share", "2"], "output_share"),
         (["--show", "c_fd:1"], "Did you mean c_fc"),
@@ -268,9 +303,7 @@ def test_list_is_the_selection(spd: Call, harvest: Harvest, query: str) -> None:
     code, out, err = spd(RUN, "--query", query, "--limit", "6")
     assert code == 0
     assert re.findall(r"^\s?(h\S+:\d+)", out, re.M) == expected["key"].head(6).to_list()
-    assert (
-        f"{len(expected):,} of {len(table):,} components" in err or f"6 of {len(expected):,} are shown" in err
-    )
+    assert f"{len(expected)} of {len(table)} components" in err or f"6 of {len(expected)} are shown" in err
 
 
 def test_an_empty_list_is_no_table_and_names_the_harvest(spd: Call, harvest: Harvest) -> None:
@@ -318,23 +351,6 @@ def test_show_fits_its_width_and_has_no_colour_in_a_pipe(
             assert all(cell_len(line) <= columns for line in out.splitlines())
 
 
-@pytest.mark.parametrize("colour", [True, False])
-def test_a_terminal_gets_colours_unless_it_wants_none(harvest: Harvest, tmp_path: Path, colour: bool) -> None:
-    command = [sys.executable, "-m", "spd_cli", "harvest", RUN, "--show", "c_fc:3", "--out", str(tmp_path)]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "NO_COLOR": "" if colour else "1"}
-    controller, terminal = pty.openpty()
-    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
-    os.close(terminal)
-    shown = b""
-    with suppress(OSError):  # what reading says at the end of a terminal
-        while piece := os.read(controller, 65536):
-            shown += piece
-    os.close(controller)
-    assert process.wait() == 0
-    assert (b"48;" in shown) == colour
-    assert "»" in shown.decode()
-
-
 def test_show_says_what_numbers_condition_on(spd: Call, harvest: Harvest) -> None:
     out = spd(RUN, "--show", "c_fc:3")[1]
     assert out.startswith("h.0.mlp.c_fc:3  component 3\nfires on ")
@@ -369,10 +385,3 @@ def test_reading_imports_no_torch(harvest: Harvest, tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
-
-
-def test_a_locale_without_the_characters_is_no_crash(harvest: Harvest, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spd_cli", "harvest", RUN, "--show", "c_fc:3", "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    done = subprocess.run(command, capture_output=True, env=environment, check=False)
-    assert done.returncode == 0 and b"\\u2588" in done.stdout and done.stderr == b""

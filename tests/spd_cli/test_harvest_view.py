@@ -1,6 +1,12 @@
 """The card on paper: blocks stand under their tokens, whatever the tokens are."""
 
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,12 +14,21 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from core.blocks import height
+from core.harvest.artifact import Harvest
 from core.harvest.card import Example, ExampleToken
 from core.text.display import display
 from spd_cli.harvest_view import example_lines
+from tests.spd_tui.component_runs import add_text_harvest, make_run
+
+RUN = "s-0000aaaa"
 
 WORDS = [" she", "漢字", "👍", "e\u0301", "\n", "\x1b[31m", "", "a", "🇩🇪", "क्षि", "ï", " " * 5]
 TEXTS = [display(word.encode()) for word in WORDS]
+
+
+@pytest.fixture
+def harvest(tmp_path: Path) -> Harvest:
+    return Harvest(add_text_harvest(make_run(tmp_path, RUN)))
 
 
 def make_example(texts: Sequence[str], importances: Sequence[float], mark: int) -> Example:
@@ -76,3 +91,27 @@ def test_the_mark_may_stand_at_either_end(mark: int) -> None:
     above, below = example_lines(make_example(["a", "b", "c"], [0.1, 0.2, 1.0], mark), 40)
     assert above.plain.strip() == ["»a«bc", "", "ab»c«"][mark]
     assert len(below.plain.rstrip()) <= 40
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_terminal_gets_colours_unless_it_wants_none(harvest: Harvest, tmp_path: Path, colour: bool) -> None:
+    command = [sys.executable, "-m", "spd_cli", "harvest", RUN, "--show", "c_fc:3", "--out", str(tmp_path)]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "NO_COLOR": "" if colour else "1"}
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # what reading says at the end of a terminal
+        while piece := os.read(controller, 65536):
+            shown += piece
+    os.close(controller)
+    assert process.wait() == 0
+    assert (b"48;" in shown) == colour
+    assert "»" in shown.decode()
+
+
+def test_a_locale_without_the_characters_is_no_crash(harvest: Harvest, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spd_cli", "harvest", RUN, "--show", "c_fc:3", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and b"\\u2588" in done.stdout and done.stderr == b""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from core.numerals import grouped
 from spd_cli import report
 from spd_cli.report import Pace, Report
 
@@ -54,7 +55,7 @@ def test_plain_lines_are_neither_many_nor_few(
     told = capsys.readouterr()
     lines = told.err.splitlines()
     assert least <= len(lines) <= most
-    assert lines[-1].startswith(f"decompose: {steps}/{steps}")
+    assert lines[-1].startswith(f"decompose: {grouped(steps)}/{grouped(steps)}")
     assert told.out == ""
 
 
@@ -100,11 +101,20 @@ def test_phases_that_count_no_steps_say_only_the_time_left(
     assert "16 s left, 500 tokens/s" in "".join(lines) and not any("step" in line for line in lines)
 
 
+def test_large_numbers_are_grouped(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Report(live=False) as observer:
+        for done in (0, 123_456):
+            observer.progress("harvest", done, 1_000_000)
+            clock.now += 10
+    count, pace = f"{grouped(123_456)}/{grouped(1_000_000)}", f"{grouped(12_346)} steps/s"
+    assert f"harvest: {count} ({pace}" in capsys.readouterr().err
+
+
 def test_pace() -> None:
     pace = Pace(0, 100, now=0.0)
     assert pace.rate is None and pace.text(0) == ""
     pace.add(1, now=4.0)
-    assert pace.text(1) == "4.0 s/step, 6 min 36 s left"
+    assert pace.text(1) == "4.00 s/step, 6 min 36 s left"
     for second in range(5, 100):
         pace.add(2 * second, now=float(second))
     assert pace.rate == pytest.approx(2.0)
@@ -122,7 +132,7 @@ def test_json_results_are_strict(capsys: pytest.CaptureFixture[str]) -> None:
     report.result_json({"a": math.nan, "when": datetime(2030, 1, 1, tzinfo=UTC), "b": (1, 2)})
     assert json.loads(capsys.readouterr().out) == {
         "a": None,
-        "when": "2030-01-01 00:00:00+00:00",
+        "when": "2030-01-01T00:00:00+00:00",
         "b": [1, 2],
     }
 
@@ -141,7 +151,7 @@ def test_on_a_terminal_a_bar_is_drawn_and_taken_down() -> None:
         "from spd_cli.report import Report, result\n"
         "with Report() as r:\n"
         "    for i in range(1, 9):\n"
-        "        r.progress('decompose', i, 8); sleep(0.1)\n"
+        "        r.progress('decompose', 1000 * i, 8000); sleep(0.1)\n"
         "    r.message('half [way]')\n"
         "result('done')\n"
     )
@@ -160,5 +170,10 @@ def test_on_a_terminal_a_bar_is_drawn_and_taken_down() -> None:
     os.close(master)
     assert done.returncode == 0
     assert done.stdout == "done\n"
-    assert "decompose" in shown and "8/8" in shown and "steps/s" in shown and "half [way]" in shown
+    assert (
+        f"{grouped(8000)}/{grouped(8000)}" in shown
+        and "decompose" in shown
+        and "steps/s" in shown
+        and "half [way]" in shown
+    )
     assert "\x1b[?25h" in shown, "the cursor must come back"

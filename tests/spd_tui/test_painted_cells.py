@@ -162,6 +162,11 @@ def test_what_may_paint_or_change_how_it_is_painted_is_told_apart(data: str) -> 
 
 def test_a_mark_that_begins_a_piece_leaves_the_character_before_unknown() -> None:
     plain, marked = piece(3, 1, [("31", "abcdef")]), piece(3, 4, [("31", "\u0301 and")])
-    writes = [plain, marked, plain]
+    writes = [
+        plain,
+        marked,
+        plain,
+        plain + "\n" + piece(4, 1, [("31", "a")]) + piece(4, 2, [("31", "\u0301")]),
+    ]
     cells = PaintedCells()
     assert shown([cells.rest_of(part) for part in writes]) == shown(writes)

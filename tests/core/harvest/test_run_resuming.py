@@ -118,6 +118,22 @@ def test_a_harvest_whose_end_was_not_tidied_up_is_finished(
     assert left(text_run) == [name]
 
 
+def test_one_stopped_while_it_is_tidied_up_is_finished(
+    text_run: RunDirectory, harvest_of: Harvesting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(harvesting.shutil, "rmtree", stop)
+        with pytest.raises(Interrupted, match=r"the harvest (h-\S+) of .* is finished.*--list --harvest \1"):
+            harvest_of(text_run, positions=120)
+    [name] = text_run.harvest_names()
+    assert text_run.unfinished_harvests() == [name]
+    other = harvest_of(text_run, positions=120).folder.name
+    assert left(text_run) == [name, other]
+
+
 def test_an_unfinished_harvest_is_told_of(
     text_run: RunDirectory, harvest_of: Harvesting, hearer: Any
 ) -> None:
@@ -125,8 +141,8 @@ def test_an_unfinished_harvest_is_told_of(
         harvest_of(text_run, hearer(100, interrupt), positions=1200, batch_size=4)
     heard = hearer()
     harvest_of(text_run, heard, positions=120)
-    assert "--resume goes on with it" in heard.messages[0]
-    assert len(text_run.unfinished_harvests()) == 1
+    [name] = text_run.unfinished_harvests()
+    assert f"--resume --harvest {name} goes on with it" in heard.messages[0]
 
 
 def test_a_harvest_under_way_is_not_told_of_as_unfinished(

@@ -1,5 +1,7 @@
 """The saved states of a shard: one file each, the furthest that can be read is taken."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from core.harvest.plan import HarvestPlan
 from core.harvest.preparing import new_plan
 from core.harvest.shards import ShardStates, Watch, count_shard, new_engine
 from core.runs.directory import RunDirectory
+from core.runs.files import write_error
 
 
 @pytest.fixture
@@ -192,3 +195,30 @@ def test_a_state_replaced_while_it_is_opened_loses_nothing(
     found = states.load(told.append)
     assert found is not None and found[1] == 7
     assert "from its batch 7 on" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space there"),
+        (errno.EDQUOT, "Free some space there"),
+        (errno.EROFS, "make it writable"),
+        (errno.EIO, "Check the disk"),
+        (errno.ENOENT, "Check the disk"),
+    ],
+)
+def test_what_to_do_fits_why_a_state_was_not_saved(
+    plan: HarvestPlan,
+    forward: Forward,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    remedy: str,
+) -> None:
+    def fail(states: ShardStates, *_: Any) -> None:
+        raise write_error(states.work, OSError(number, os.strerror(number)))
+
+    monkeypatch.setattr(ShardStates, "save", fail)
+    with pytest.raises(SpdError, match=os.strerror(number)) as caught:
+        count_shard(plan, 0, work, forward, watch()[0])
+    assert remedy in str(caught.value.remedy)

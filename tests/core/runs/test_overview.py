@@ -4,16 +4,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.runs import overview
 from core.runs.catalogue import open_run
 from core.runs.directory import RunDirectory
 from core.runs.files import to_json, write_json, write_text
 from core.runs.manifest import new_manifest
+from core.runs.metrics_tail import last_records
 from core.runs.overview import (
     describe_verdict,
     plain,
@@ -69,6 +72,33 @@ def test_the_loss_of_a_stopped_run_is_of_the_step_it_goes_on_from(tmp_path: Path
     assert (found.step, found.loss, found.sparsity) == (50, 50.0, 52.0)
     found = run_overview(open_run(make_run(tmp_path, "s-2", records[11:], status="failed").path))
     assert (found.step, found.loss, found.sparsity) == (50, None, None)
+
+
+def test_the_evaluation_of_a_stopped_run_is_of_the_step_it_goes_on_from(tmp_path: Path) -> None:
+    records = [{"step": step, **EVAL, "eval/l0_total": float(step)} for step in (40, 50, 60)]
+    details = run_details(open_run(make_run(tmp_path, "s-1", records, pid=2**22 + 1).path))
+    assert (details.evaluation["step"], details.evaluation["l0_total"]) == (50, 50.0)
+    details = run_details(open_run(make_run(tmp_path, "s-2", records).path))
+    assert (details.overview.status, details.evaluation["step"]) == ("running", 60)
+
+
+def test_a_glance_does_not_read_through_all_that_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(path: Path) -> Iterator[dict[str, Any]]:
+        for record in last_records(path):
+            read.append(record["step"])
+            yield record
+
+    monkeypatch.setattr(overview, "last_records", counted)
+    for later, loss in ((1999, 0.5), (5000, None)):
+        records = [{"step": step, **TRAIN} for step in range(later + 1)]
+        read.clear()
+        run = make_run(tmp_path, f"s-{later}", records, step=0, pid=2**22 + 1)
+        found = run_overview(open_run(run.path))
+        assert (found.step, found.loss) == (0, loss) and len(read) == 2000
 
 
 def test_a_finished_run_says_what_it_found_and_has(tmp_path: Path) -> None:
@@ -163,6 +193,7 @@ def test_details_have_settings_evaluation_and_figures(tmp_path: Path) -> None:
             {"verdict": {"a": "46 of 160 live"}, "cross_entropy": {"ce_recovered/stochastic": 0.9951}},
             "99.5 % of CE",
         ),
+        ({"verdict": {}, "cross_entropy": {"ce_recovered/stochastic": 0.9}}, "90.0 % of CE"),
         ({"verdict": {}, "cross_entropy": {"ce_recovered/stochastic": None}}, None),
     ],
 )
