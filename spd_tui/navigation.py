@@ -37,6 +37,9 @@ class Navigation:
         """Go to a screen by its mode; when none is open, one that needs a run takes that at the cursor."""
         app, screen, mode = self._app, self._app.screen, find_mode(name)
         self._give_up_opening()
+        if isinstance(screen, SpdScreen) and screen.PASSING:
+            app.pop_screen()
+            screen = app.screen
         if name == app.current_mode:
             while len(app.screen_stack) > 1:
                 app.pop_screen()
@@ -66,12 +69,12 @@ class Navigation:
         screen = app.screen
         if isinstance(screen, SpdScreen) and screen.go_back():
             return
-        if len(app.screen_stack) > 1:
+        if isinstance(screen, SpdScreen) and screen.search:
+            screen.set_search("")
+        elif len(app.screen_stack) > 1:
             app.pop_screen()
         elif self._visited:
             app.switch_mode(self._visited.pop())
-        elif isinstance(screen, SpdScreen) and screen.search:
-            screen.set_search("")
         else:
             app.say("This is the first screen; q leaves.")
 

@@ -120,7 +120,7 @@ def narrow(data: ComponentData, text: str, order: Order) -> "ComponentRows":
     """
     from core.harvest.filters import parse_query, select
 
-    query = parse_query(text, data.table.columns)
+    query = parse_query(text, data.table.columns, being_typed=True)
     if query.sort is None:
         query = replace(query, sort=order.column, descending=order.descending)
     assert query.sort is not None

@@ -60,6 +60,8 @@ class SpdScreen(Screen[Any]):
     """Name of its mode in `spd_tui.modes.MODES`; empty for a screen pushed over one."""
     HINTS: ClassVar[str] = "? keys"
     """The keys worth knowing, at the right of the status line, two spaces apart, the most important last."""
+    PASSING: ClassVar[bool] = False
+    """Whether it goes for good when another screen is asked for."""
     SEARCH_SIGN: ClassVar[str] = "/"
     """What stands before the search text."""
     AUTO_FOCUS = "FrameTable"

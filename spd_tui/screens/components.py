@@ -89,11 +89,14 @@ class ComponentsScreen(CardScreen):
         )
 
     def _recall(self) -> None:
-        self._search = self.remembered("search", "")
         self._sort = (self.remembered("sort", self._sort[0]), self.remembered("descending", self._sort[1]))
-        self._filter = self.remembered("filter", "")
-        if self._filter not in FILTERS:
-            self._filter = ""
+        if self.remembered("run", "") == self.run.run_id:  # the names in a search are those of one run
+            self._search = self.remembered("search", "")
+            self._set_filter(self.remembered("filter", ""))
+
+    def _set_filter(self, name: str) -> None:
+        self._filter = name if name in FILTERS else ""
+        self.set_crumbs(*([FILTERS[self._filter]] if self._filter else []))
 
     def _opened(
         self, asked: tuple[str, tuple[str, bool]], opened: "tuple[ComponentData, ComponentRows, str]"
@@ -103,9 +106,10 @@ class ComponentsScreen(CardScreen):
         self.context.harvest = data.harvest
         self._columns = tuple(rows.columns)
         self.table.set_columns([_column(column) for column in rows.columns])
-        self.table.set_empty("no component fits\n\nBackspace in the search line takes letters back.")
+        self.table.set_empty("no component fits\n\nEsc takes the search away, f goes to another filter.")
         if problem:
-            self._search = self._filter = ""
+            self._search = ""
+            self._set_filter("")
             self._sort = MOST_IMPORTANT
             self.say(problem, "warning")
         elif asked != (self._query(), self._sort):
@@ -152,7 +156,8 @@ class ComponentsScreen(CardScreen):
     def _apply(self) -> None:
         if self.data is None:
             return
-        self.remember(search=self.search, sort=self._sort[0], descending=self._sort[1], filter=self._filter)
+        self.remember(sort=self._sort[0], descending=self._sort[1])
+        self.remember(run=self.run.run_id, search=self.search, filter=self._filter)
         self.background.run(
             narrowed,
             self.data,
@@ -200,16 +205,16 @@ class ComponentsScreen(CardScreen):
         """
         from core.errors import UsageError, nearest_names
 
+        titles = {column.title: column.name for column in self._columns}
         names = [column.name for column in self._columns]
-        if name not in names:
-            raise UsageError(f"there is no column {name}.", nearest_names(name, names))
-        self._set_sort(name)
+        if name not in names and name not in titles:
+            raise UsageError(f"there is no column {name}.", nearest_names(name, [*names, *titles]))
+        self._set_sort(titles.get(name, name))
 
     def action_filter(self) -> None:
         """All components, those that fire, those that never do."""
         filters = list(FILTERS)
-        self._filter = filters[(filters.index(self._filter) + 1) % len(filters)]
-        self.set_crumbs(*([FILTERS[self._filter]] if self._filter else []))
+        self._set_filter(filters[(filters.index(self._filter) + 1) % len(filters)])
         self._apply()
 
     # ---- card
@@ -284,7 +289,15 @@ class ComponentsScreen(CardScreen):
         return f"The run has no harvest; `spd harvest {self.run.run_id}` makes one."
 
     def open_harvest(self, name: str) -> None:
-        """Show another harvest of the run; the problem with one that cannot be read is said."""
+        """Show another harvest of the run.
+
+        Raises:
+            UsageError: it has none of that name.
+        """
+        from core.errors import UsageError, nearest_names
+
+        if name not in (names := self._harvest_names("")):
+            raise UsageError(f"the run has no harvest {name}.", nearest_names(name, names))
         self._harvest = name
         self.refresh_view()
 

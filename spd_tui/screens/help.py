@@ -43,6 +43,7 @@ class HelpScreen(SpdScreen):
     """What every key does on the screen it was called from, and the `:` commands there."""
 
     HINTS = "j k scroll  Esc back"
+    PASSING = True
     AUTO_FOCUS = "_Page"
 
     def __init__(self, of: SpdScreen) -> None:

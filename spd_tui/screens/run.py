@@ -173,7 +173,9 @@ class RunScreen(SpdScreen):
         if look.more:
             return f"reading: {look.metrics.count} records so far"
         if look.problems:
-            return f"! {look.problems[0]}"
+            # The room is small, and which run is known.
+            path = self.run.directory.path
+            return f"! {look.problems[0]}".replace(f"{path}/", "").replace(str(path), path.name)
         overview = look.details.overview if look.details else None
         if overview is not None and overview.status in ("failed", "interrupted"):
             return f"{overview.status}: {overview.reason}".splitlines()[0]

@@ -101,6 +101,7 @@ def test_a_query_that_sorts_wins_over_the_order_of_the_table(text_data):
 def test_a_query_that_cannot_be_understood_says_why(text_data):
     with pytest.raises(UsageError, match="density"):
         narrow(text_data, "densty>0.1", Order())
+    assert len(narrow(text_data, 'token:"', Order())) == len(text_data.table)  # while it is typed
 
 
 def test_columns_that_later_work_adds_are_shown(text_data):

@@ -215,9 +215,50 @@ async def test_filters_are_remembered(harvested):
         assert "/layer:c_fc" in title(pilot)
 
 
+async def test_a_remembered_filter_is_in_sight_and_stays_with_its_run(harvested):
+    async with with_card(harvested) as pilot:
+        await pilot.press("f")
+        await wait_until(pilot, lambda: len(screen(pilot).table.rows) == 46)
+        await pilot.press("q")
+    async with with_card(harvested) as pilot:
+        assert len(screen(pilot).table.rows) == 46 and "components › live" in title(pilot)
+        screen(pilot).remember(run="s-00000000", search="layer:of.another.run", filter="is:silent")
+        await pilot.press("q")
+    async with with_card(harvested) as pilot:
+        assert len(screen(pilot).table.rows) == 52 and "components  " in title(pilot)
+
+
+async def test_escape_takes_a_search_away_before_it_leaves(harvested):
+    async with with_card(harvested) as pilot:
+        await type_search(pilot, "layer:c_fc")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(screen(pilot).table.rows) == 24)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(screen(pilot).table.rows) == 52)
+        assert pilot.app.current_mode == "components" and "layer" not in title(pilot)
+
+
+async def test_a_column_is_found_by_what_stands_above_it(harvested):
+    async with with_card(harvested) as pilot:
+        await command(pilot, "sort mean CI")
+        await wait_until(pilot, lambda: "mean CI▼" in screen_text(pilot.app))
+        await command(pilot, "sort top out")
+        await wait_until(pilot, lambda: "top out▲" in screen_text(pilot.app))
+        await command(pilot, "sort meen CI")
+        await wait_until(pilot, lambda: "mean CI" in notice(pilot))
+
+
+async def test_a_harvest_that_is_not_there_is_said_and_changes_nothing(harvested):
+    async with with_card(harvested) as pilot:
+        await command(pilot, "harvest j")
+        await wait_until(pilot, lambda: "no harvest j" in notice(pilot))
+        assert len(screen(pilot).table.rows) == 52
+
+
 async def test_a_remembered_query_that_does_not_fit_is_said_and_left(harvested):
     async with with_card(harvested) as pilot:
-        screen(pilot).remember(search="confidence>0.5", sort="confidence")
+        run = screen(pilot).run.run_id
+        screen(pilot).remember(run=run, search="confidence>0.5", sort="confidence")
         await pilot.press("q")
     async with with_card(harvested) as pilot:
         assert "confidence" in notice(pilot)

@@ -172,6 +172,7 @@ async def test_a_deleted_run_leaves_what_was_known(tmp_path):
     async with opened(tmp_path) as pilot:
         shutil.rmtree(run.path)
         await wait_until(pilot, lambda: "has been deleted" in said(pilot) and ":runs" in said(pilot))
+        await wait_until(pilot, lambda: f"! {run.path.name} has been deleted" in said(pilot))
         await wait_until(pilot, lambda: "loss/total" in plot_text(pilot))
         await pilot.press("P", "j", "O", "r")
         await wait_until(pilot, lambda: "has been deleted" in screen(pilot).query_one(LogView).text)

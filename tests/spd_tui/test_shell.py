@@ -184,6 +184,18 @@ async def test_help_shows_the_keys_that_work_here(root):
         await wait_until(pilot, lambda: app.screen is screen)
 
 
+async def test_a_screen_that_is_chosen_from_the_help_closes_it(root):
+    app = make_app(root)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await ready(pilot)
+        await pilot.press("question_mark")
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("2")
+        await wait_until(pilot, lambda: app.current_mode == "run")
+        await pilot.press("1")
+        await wait_until(pilot, lambda: app.screen is screen)
+
+
 async def test_the_help_scrolls_by_the_keys_of_every_list(root):
     app = make_app(root)
     async with app.run_test(size=(60, 22)) as pilot:
