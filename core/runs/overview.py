@@ -77,6 +77,8 @@ class RunOverview:
     """Names of its dataset attributions, oldest first."""
     labels: tuple[str, ...]
     """Names of its sets of labels, oldest first."""
+    unfinished_harvests: tuple[str, ...]
+    """Names of harvests under way or broken off, oldest first."""
 
     @property
     def resumable(self) -> bool:
@@ -138,6 +140,7 @@ def run_overview(entry: RunEntry) -> RunOverview:
         harvests=tuple(directory.harvest_names()),
         attributions=tuple(directory.finished("attributions")),
         labels=tuple(directory.finished("interpretations")),
+        unfinished_harvests=tuple(directory.unfinished_harvests()),
     )
 
 

@@ -157,6 +157,7 @@ def _told(run: "RunEntry", overview: "RunOverview") -> dict[str, str | None]:
         "L0": three_digits(overview.sparsity) if overview.sparsity is not None else None,
         "checkpoints": ", ".join(map(str, overview.checkpoints)) or None,
         "harvests": ", ".join(overview.harvests) or None,
+        "unfinished harvests": ", ".join(overview.unfinished_harvests) or None,
         "attributions": ", ".join(overview.attributions) or None,
         "labels": ", ".join(overview.labels) or None,
         "took": report.duration(manifest.seconds),

@@ -132,6 +132,7 @@ def _belongings(overview: "RunOverview") -> str:
     for letter, names, one, many in (
         ("C", overview.checkpoints, "checkpoint", "checkpoints"),
         ("H", overview.harvests, "harvest", "harvests"),
+        ("H", overview.unfinished_harvests, "unfinished harvest", "unfinished harvests"),
         ("A", overview.attributions, "set of attributions", "sets of attributions"),
         ("L", overview.labels, "set of labels", "sets of labels"),
     ):

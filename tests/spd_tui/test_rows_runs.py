@@ -78,7 +78,7 @@ DETAILS = st.builds(
 
 OVERVIEW = RunOverview(
     "s-1", Path("/r/s-1"), "tms_5-2", None, 0, "running", "process 7 is alive", 50, 200, 0.5, 1.5, None,
-    NOW - timedelta(minutes=5), NOW, 0.0, "vm", (), (), (), (),
+    NOW - timedelta(minutes=5), NOW, 0.0, "vm", (), (), (), (), (),
 )  # fmt: skip
 
 
@@ -96,6 +96,12 @@ def test_every_cell_is_one_harmless_line(row):
             text
         )
         assert not any(ord(character) < 32 or ord(character) == 127 for character in text)
+
+
+def test_the_panel_tells_finished_and_unfinished_harvests_apart():
+    overview = replace(OVERVIEW, harvests=("h-1", "h-2"), unfinished_harvests=("h-3",))
+    text = "\n".join(line.plain for line in panel(RunRow("s-1", overview), None, None, 120))
+    assert "H 2 harvests, newest h-2  H 1 unfinished harvest, newest h-3" in text
 
 
 @given(ROWS, st.one_of(st.none(), DETAILS), st.one_of(st.none(), st.floats(1e-6, 1e6)), st.integers(20, 200))

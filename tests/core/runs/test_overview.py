@@ -119,6 +119,7 @@ def test_a_finished_run_says_what_it_found_and_has(tmp_path: Path) -> None:
     found = run_overview(open_run(run.path))
     assert (found.status, found.verdict, found.checkpoints) == ("finished", "5/5 features", (100,))
     assert (found.harvests, found.attributions, found.labels) == (("h-20300101-000000",), ("da-1",), ("a-1",))
+    assert found.unfinished_harvests == ("h-20300102-000000",)
     assert found.loss == 0.5 and found.sparsity == 9.0  # the evaluation is the last record with an L0
 
 
