@@ -107,7 +107,21 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Tokens and bars have characters that not every locale knows; their numbers are better than a crash.
         sys.stdout.reconfigure(errors="backslashreplace")
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
+            sys.stdout = _buffered(sys.stdout)
     sys.exit(_flushed(run(sys.argv[1:])))
+
+
+def _buffered(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same with a buffer, which PYTHONUNBUFFERED takes away.
+
+    Without one Python drops, in silence, what a single write leaves over: when the reader goes or the disk
+    is full midway. Results are flushed when they are written, so none waits.
+    """
+    raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=stream.isatty()
+    )
 
 
 def _broken_pipe(error: BrokenPipeError) -> int:

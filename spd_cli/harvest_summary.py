@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.blocks import heights
-from core.numerals import aligned, grouped, three_digits
+from core.numerals import align_decimal, aligned, grouped, three_digits
 from spd_cli import report
 
 if TYPE_CHECKING:
@@ -85,16 +85,18 @@ def _pace(manifest: dict[str, Any], positions: str) -> str:
 
 def print_unfinished(harvests: "Sequence[UnfinishedHarvest]", command: Callable[[str], str]) -> None:
     """What is unfinished and how far, then the command that goes on with the newest nobody works on."""
+    counted = _aligned_counts([harvest.counted for harvest in harvests])
+    positions = _aligned_counts([harvest.positions for harvest in harvests])
     rows = [
         (
             harvest.name,
             harvest.share,
-            harvest.counted,
-            harvest.positions,
+            done,
+            of,
             harvest.begun and harvest.begun.astimezone().strftime("%Y-%m-%d %H:%M"),
             harvest.worked_on_by or "nobody",
         )
-        for harvest in harvests
+        for harvest, done, of in zip(harvests, counted, positions, strict=True)
     ]
     columns = ("harvest", "saved", "positions", "of", "begun", "worked on by")
     report.result_table(columns, rows, dispensable=("begun", "positions", "of"))
@@ -104,3 +106,7 @@ def print_unfinished(harvests: "Sequence[UnfinishedHarvest]", command: Callable[
     waiting = [one.name for one in harvests if one.waiting]
     if waiting:
         report.result(f"next         {command(waiting[0])}")
+
+
+def _aligned_counts(counts: "Sequence[int | None]") -> list[str]:
+    return align_decimal(["" if count is None else grouped(count) for count in counts])

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import UsageError, nearest_names
+from core.errors import SpdError, UsageError, nearest_names
 from core.runs.files import read_json
 
 if TYPE_CHECKING:
@@ -58,14 +58,18 @@ class Harvest:
     """A finished harvest, opened lazily: nothing but the manifest is read before it is asked for.
 
     Raises:
-        UsageError: there is no harvest in `folder`, its manifest is damaged or of another schema version.
+        UsageError: there is no harvest in `folder`, or one of another schema version.
+        SpdError: its manifest is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "manifest.json").is_file():
             raise UsageError(f"{folder} holds no finished harvest.", "Run spd harvest first.")
         self.folder = folder
-        self.manifest = read_json(folder / "manifest.json")
+        try:
+            self.manifest = read_json(folder / "manifest.json")
+        except UsageError as error:
+            raise SpdError(error.message, harvest_again(folder)) from error
         version = self.manifest.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UsageError(
@@ -77,8 +81,9 @@ class Harvest:
             layers = [(str(name), int(width)) for name, width in self.manifest["layers"]]
             self._positions = int(self.manifest["positions"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"{folder / 'manifest.json'} is damaged: {type(error).__name__} {error}.", "Harvest again."
+            raise SpdError(
+                f"{folder / 'manifest.json'} is damaged: {type(error).__name__} {error}.",
+                harvest_again(folder),
             ) from error
         self.layers: tuple[tuple[str, int], ...] = tuple(layers)
         self._scans: dict[str, pl.LazyFrame] = {}
@@ -95,7 +100,8 @@ class Harvest:
         """One of `TABLES`, lazily.
 
         Raises:
-            UsageError: there is no such table, or its file is missing.
+            UsageError: there is no such table.
+            SpdError: its file is missing.
         """
         if table not in TABLES:
             raise UsageError(f"a harvest has no table {table}.", nearest_names(table, TABLES))
@@ -104,8 +110,9 @@ class Harvest:
 
             path = self.folder / f"{table}.parquet"
             if not path.is_file():
-                raise UsageError(
-                    f"the harvest {self.folder} is incomplete: {path.name} is missing.", "Harvest again."
+                raise SpdError(
+                    f"the harvest {self.folder} is incomplete: {path.name} is missing.",
+                    harvest_again(self.folder),
                 )
             self._scans[table] = pl.scan_parquet(path)
         return self._scans[table]
@@ -175,6 +182,11 @@ class Harvest:
         import polars as pl
 
         return self.scan(table).filter(pl.col("component") == component).collect()
+
+
+def harvest_again(folder: Path) -> str:
+    """What to do about a damaged harvest; its folder stands in that of its run's harvests."""
+    return f"Harvest again: spd harvest {folder.absolute().parent.parent.name}."
 
 
 def write_table(

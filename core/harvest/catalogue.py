@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.errors import SpdError, UsageError, nearest_names
-from core.harvest.artifact import TABLES, Harvest
+from core.harvest.artifact import TABLES, Harvest, harvest_again
 from core.runs.directory import RunDirectory
 
 
@@ -12,7 +12,8 @@ def open_harvest(run: RunDirectory, name: str | None = None) -> Harvest:
     """The harvest of that name, or the newest.
 
     Raises:
-        UsageError: there is none (with what to do), it is damaged or of another schema version.
+        UsageError: there is none (with what to do), or it is of another schema version.
+        SpdError: its manifest is damaged.
     """
     names = run.harvest_names()
     if not names:
@@ -40,11 +41,7 @@ def naming_damage(harvest: Harvest) -> Iterator[None]:
             raise
         bad = _damaged_table(harvest) or str(harvest.folder)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SpdError(f"{bad} cannot be read: {reason}.", f"Harvest again: {_command(harvest)}.") from error
-
-
-def _command(harvest: Harvest) -> str:
-    return f"spd harvest {harvest.manifest.get('run_id') or harvest.folder.parents[1].name}"
+        raise SpdError(f"{bad} cannot be read: {reason}.", harvest_again(harvest.folder)) from error
 
 
 def _damaged_table(harvest: Harvest) -> str | None:

@@ -44,8 +44,8 @@ TEXT_COLUMNS = ("layer", "key", "top_input_text", "top_output_text", "label")
 
 _BOUND = re.compile(r"([A-Za-z_]\w*)(>=|<=|>|<|=)(.*)", re.S)
 _FIELD = re.compile(r"([A-Za-z_]\w*):(.*)", re.S)
-_TERM = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|[^\s"])+')
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"?')
+_TERM = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|[^\s"])+', re.S)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)("?)', re.S)
 _NAMES = ("layer", "token", "in", "out", "is", "sort", "limit")
 
 
@@ -88,14 +88,18 @@ class Query:
     limit: int | None = None
 
 
-def parse_query(text: str, columns: Sequence[str] = COLUMNS) -> Query:
+def parse_query(text: str, columns: Sequence[str] = COLUMNS, *, being_typed: bool = False) -> Query:
     """The query that `text` stands for (see the module), over a table with these columns.
 
+    The last quote of a text that is still `being_typed` may be open: it closes at the end.
+
     Raises:
-        UsageError: an unknown column (with the nearest names), or a value that is no number.
+        UsageError: an unknown column (with the nearest names), a value that is no number, or an open quote.
     """
     query = Query()
     for term in _TERM.findall(text):
+        if not being_typed:
+            _check_closed(term)
         query = _with_term(query, term, columns)
     return query
 
@@ -181,6 +185,15 @@ def _with_term(query: Query, term: str, columns: Sequence[str]) -> Query:
     if field is None or (field[2].isdigit() and _column(field[1]) not in (*_NAMES, *columns)):
         return replace(query, text=(*query.text, _unquoted(term)))  # `c_fc:17` is a component's name
     return _with_field(query, field[1], field[2], columns)
+
+
+def _check_closed(term: str) -> None:
+    for quoted in _QUOTED.finditer(term):
+        if not quoted[2]:
+            raise UsageError(
+                f"{term!r} in the query opens a quote that is never closed.",
+                'Close it; `"` itself is written `"\\""`.',
+            )
 
 
 def _with_bound(query: Query, name: str, operator: str, value: str, columns: Sequence[str]) -> Query:

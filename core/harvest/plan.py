@@ -16,6 +16,7 @@ from core.devices import Precision
 from core.errors import UsageError
 from core.harvest.inputs import Kind
 from core.harvest.settings import HarvestSettings
+from core.numerals import grouped
 from core.runs.files import read_json, write_json
 
 PLAN_FILE = "plan.json"
@@ -134,7 +135,7 @@ def check_same(plan: HarvestPlan, wanted: dict[str, Any]) -> None:
     """
     found = {**plan.settings.model_dump(), **dict(plan)}
     differing = [
-        f"{name} is {value} here and {found[name]} there"
+        _difference(plan, name, value, found[name])
         for name, value in wanted.items()
         if value is not None and value != found[name]
     ]
@@ -144,3 +145,11 @@ def check_same(plan: HarvestPlan, wanted: dict[str, Any]) -> None:
             f"{'; '.join(differing)}.",
             "Give what it was begun with, name another with --harvest, or leave --resume out to begin one.",
         )
+
+
+def _difference(plan: HarvestPlan, name: str, here: Any, there: Any) -> str:
+    if name != "sequences":
+        return f"{name} is {here} here and {there} there"
+    # Nobody asks for sequences: what is given is tokens, or batches of them.
+    unit = "samples are" if plan.kind == "features" else "tokens, in whole sequences, are"
+    return f"{unit} {grouped(here * plan.length)} here and {grouped(there * plan.length)} there"

@@ -38,7 +38,7 @@ class UnfinishedHarvest:
         """How much of it is counted, as a percentage; it is not all before it is all."""
         if self.counted is None or not self.positions:
             return "damaged"
-        return f"{100 * self.counted // self.positions}%"
+        return f"{100 * self.counted // self.positions} %"
 
     @property
     def waiting(self) -> bool:

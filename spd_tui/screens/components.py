@@ -151,7 +151,7 @@ class ComponentsScreen(CardScreen):
         self._apply()
 
     def _query(self) -> str:
-        return f"{self.search} {self._filter}".strip()
+        return f"{self._filter} {self.search}".strip()  # what is typed may end in an open quote
 
     def _apply(self) -> None:
         if self.data is None:

@@ -235,6 +235,26 @@ def test_a_reader_that_has_gone_ends_the_command_as_it_ends_others(command: str,
     assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_midway_ends_the_command_as_it_ends_others(unbuffered: str) -> None:
+    # A pipe holds 64 KiB, so what is left of one long result cannot be written.
+    script = (
+        "from spd_cli import app, report; rows = [('x' * 100, row) for row in range(4000)]; "
+        "app.app.command('rows')(lambda: report.result_table(('text', 'row'), rows)); app.main()"
+    )
+    command = subprocess.Popen(
+        [sys.executable, "-c", script, "rows"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    with command:
+        assert command.stdout is not None and command.stderr is not None
+        assert command.stdout.read(100)
+        command.stdout.close()
+        assert (command.stderr.read(), command.wait()) == (b"", 141)
+
+
 def test_another_broken_pipe_is_a_fault(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

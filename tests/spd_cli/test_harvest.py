@@ -220,14 +220,16 @@ def test_unfinished_harvests_are_listed_with_what_is_saved(spd: Call, core: Core
     words = [line.split() for line in out.splitlines() if line.strip()]
     assert [row[:2] for row in words if row[0].startswith("h-")] == [
         ["h-20290101-000002", "damaged"],
-        ["h-20290101-000001", "100%"],
-        ["h-20290101-000000", "30%"],
+        ["h-20290101-000001", "100"],
+        ["h-20290101-000000", "30"],
     ]
+    assert re.search(r"h-20290101-000000 +30 % +300 +1 000 ", out)
+    assert re.search(r"h-20290101-000001 +100 % +1 000 +1 000 ", out)
     assert code == 0 and "plan.json is damaged" in err
     assert f"spd harvest {RUN} --resume --harvest h-20290101-000000" in out
     told = json.loads(spd(RUN, "--unfinished", "--json")[1])
     assert [one["counted"] for one in told] == [None, 1000, 300]
-    assert [one["share"] for one in told] == ["damaged", "100%", "30%"]
+    assert [one["share"] for one in told] == ["damaged", "100 %", "30 %"]
     assert [one["begun"] for one in told] == [None, *2 * ["2030-01-01T00:00:00+00:00"]]
     assert not core.requests
 
@@ -268,6 +270,7 @@ def test_a_quiet_list_of_the_unfinished_shows_no_spinner(
         (["--show", "c_fc:99"], "components 0 to 23"),
         (["--show", "c_fc:1", "--measure", "jacard"], "Did you mean jaccard"),
         (["--list", "--query", "densty>1"], "Did you mean density"),
+        (["--list", "--query", 'token:"have'], """'token:"have' in the query opens a quote"""),
         (["--list", "--harvest", "h-20261101"], "Did you mean h-20261101-120000"),
     ],
 )
@@ -287,6 +290,11 @@ def test_a_damaged_table_is_a_failure_that_names_it(spd: Call, harvest: Harvest)
     (harvest.folder / "components.parquet").write_bytes(b"PAR1")
     code, out, err = spd(RUN, "--list")
     assert code == 1 and out == "" and "components.parquet cannot be read" in err
+    (harvest.folder / "manifest.json").write_text("{")
+    code, out, damaged = spd(RUN, "--list")
+    assert code == 1 and out == "" and "manifest.json is not valid JSON" in damaged
+    again = f"Harvest again: spd harvest {harvest.folder.parents[1].name}."
+    assert err.strip().endswith(again) and damaged.strip().endswith(again)
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,14 @@ async def test_a_remembered_filter_is_in_sight_and_stays_with_its_run(harvested)
         assert len(screen(pilot).table.rows) == 52 and "components  " in title(pilot)
 
 
+async def test_an_open_quote_does_not_swallow_the_filter(harvested):
+    async with with_card(harvested) as pilot:
+        await pilot.press("f")
+        await wait_until(pilot, lambda: len(screen(pilot).table.rows) == 46)
+        await type_search(pilot, 'layer:"c_fc')
+        await wait_until(pilot, lambda: 0 < len(screen(pilot).table.rows) < 24)
+
+
 async def test_escape_takes_a_search_away_before_it_leaves(harvested):
     async with with_card(harvested) as pilot:
         await type_search(pilot, "layer:c_fc")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.errors import UsageError
+from core.errors import SpdError, UsageError
 from core.harvest.artifact import Harvest
 from core.harvest.kernel import HarvestBatch, HarvestEngine
 from core.harvest.queries import associations, ranking
@@ -204,8 +204,9 @@ def test_wrong_artifacts_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not one of 0 to 41"):
         Harvest(folder).card(42)
     (folder / "cofiring.parquet").unlink()
-    with pytest.raises(UsageError, match=r"cofiring\.parquet is missing"):
+    with pytest.raises(SpdError, match=r"cofiring\.parquet is missing") as missing:
         Harvest(folder).card(20)
+    assert missing.value.exit_code == 1
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
     with pytest.raises(UsageError, match="schema version 99, this program reads version 1"):

@@ -11,10 +11,12 @@ from core.harvest.listing import component_table
 from core.runs.directory import RunDirectory
 from tests.spd_tui.component_runs import LAYERS, add_text_harvest, make_run
 
+RUN = "s-0000aaaa"
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, RUN)
     add_text_harvest(run, "h-20261101-120000")
     add_text_harvest(run, "h-20261102-120000", seed=1)
     return run
@@ -34,13 +36,19 @@ def test_unfinished_ones_do_not_count(run: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [("{", "not valid JSON"), ('{"schema_version": 99}', "version 99"), ('{"schema_version": 1}', "damaged")],
+    ("text", "told", "code"),
+    [
+        ("{", f"not valid JSON.*Harvest again: spd harvest {RUN}", 1),
+        ("[]", f"expected a JSON object.*Harvest again: spd harvest {RUN}", 1),
+        ('{"schema_version": 1}', f"damaged.*Harvest again: spd harvest {RUN}", 1),
+        ('{"schema_version": 99}', "version 99.*Harvest again, or use the version", 2),
+    ],
 )
-def test_what_cannot_be_opened_says_why(run: RunDirectory, text: str, told: str) -> None:
+def test_what_cannot_be_opened_says_why(run: RunDirectory, text: str, told: str, code: int) -> None:
     (run.harvests / "h-20261102-120000" / "manifest.json").write_text(text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(SpdError, match=told) as refused:
         open_harvest(run)
+    assert refused.value.exit_code == code
     assert open_harvest(run, "h-20261101-120000").positions > 0
 
 
@@ -64,7 +72,8 @@ def test_a_damaged_table_is_named(run: RunDirectory, table: str, damage: str) ->
         file.write_bytes(data[:4] + bytes(byte ^ 0x5A for byte in data[4:-200]) + data[-200:])
     else:
         file.unlink()
-    with pytest.raises(SpdError, match=rf"{table}\.parquet"):
+    with pytest.raises(SpdError, match=rf"{table}\.parquet.*Harvest again: spd harvest {RUN}") as refused:
         component_table(harvest)
         component_card(harvest, 0)
         component_card(harvest, 1)
+    assert refused.value.exit_code == 1

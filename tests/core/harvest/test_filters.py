@@ -187,7 +187,7 @@ def test_numbers_that_are_none_fit_no_bound() -> None:
         ("c_fc:17", Query(text=("c_fc:17",))),
         ("h.0.mlp.c_fc:17", Query(text=("h.0.mlp.c_fc:17",))),
         ('mlp " she"', Query(text=("mlp", " she"))),
-        ('"unfinished word', Query(text=("unfinished word",))),
+        ('"two\\\nlines"', Query(text=("two\nlines",))),
         ("top_input_text:she", Query(contains=(("top_input_text", "she"),))),
     ],
 )
@@ -209,11 +209,27 @@ def test_parse(text: str, query: Query) -> None:
         ("limit:-1", "not a number of rows"),
         ("limit:inf", "not a number of rows"),
         ("is:red", "is:fired and is:silent"),
+        ('is:fired token:"have sort:density', """'token:"have sort:density' in the query opens a quote"""),
+        ('"she" "', """^'"' in the query opens a quote that is never closed"""),
+        ('"she\\"', "opens a quote that is never closed"),
+        ('5"', """'5"' in the query opens a quote"""),
     ],
 )
 def test_what_is_not_understood_is_said(text: str, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         parse_query(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ('"unfinished word', Query(text=("unfinished word",))),
+        ('is:fired token:"', Query(fired_only=True)),
+        ('token:" ha', Query(token=(TokenMatch("·ha", exact=True),))),
+    ],
+)
+def test_a_quote_may_be_open_while_it_is_typed(text: str, query: Query) -> None:
+    assert parse_query(text, being_typed=True) == query
 
 
 @given(st.text(alphabet='alyer:density>=<".1%, \\\n字-+', max_size=30))

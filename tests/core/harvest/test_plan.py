@@ -85,3 +85,10 @@ def test_everything_that_differs_is_named() -> None:
     check_same(plan(), {"threshold": 0.0, "sequences": None, "batch_size": 3})
     with pytest.raises(UsageError, match=r"threshold is 0\.5 here and 0\.0 there; batch_size is 4 here"):
         check_same(plan(), {"threshold": 0.5, "sequences": None, "batch_size": 4})
+
+
+def test_another_amount_is_told_in_what_it_is_given_in() -> None:
+    with pytest.raises(UsageError, match="tokens, in whole sequences, are 4 000 here and 40 there"):
+        check_same(plan(), {"sequences": 1000})
+    with pytest.raises(UsageError, match="samples are 20 here and 10 there"):
+        check_same(plan(kind="features", length=1), {"sequences": 20})

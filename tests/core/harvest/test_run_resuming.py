@@ -33,7 +33,7 @@ def left(run: RunDirectory) -> list[str]:
     [
         ({"threshold": 0.5}, "threshold is 0.5 here and 0.0 there"),
         ({"seed": 3, "context": 4}, "context is 4 here and 3 there; seed is 3 here and 0 there"),
-        ({"positions": 24}, "sequences is 2 here and 100 there"),
+        ({"positions": 24}, "tokens, in whole sequences, are 24 here and 1 200 there"),
         ({"batch_size": 7}, "batch_size is 7 here and 4 there"),
         ({"precision": "bf16"}, "precision is bf16 here and fp32 there"),
     ],

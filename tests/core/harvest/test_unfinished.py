@@ -60,7 +60,7 @@ def test_how_far_each_is(text_run: RunDirectory, two: list[str]) -> None:
     assert [harvest.name for harvest in found] == two[::-1]
     for harvest in found:
         assert harvest.positions == 1200 and harvest.counted is not None
-        assert 100 <= harvest.counted < 1200 and harvest.share == f"{harvest.counted // 12}%"
+        assert 100 <= harvest.counted < 1200 and harvest.share == f"{harvest.counted // 12} %"
         assert harvest.worked_on_by is None and harvest.problem is None and harvest.folder.is_dir()
     with ProcessLock(text_run.harvest_lock(two[0]), "the harvest"):
         newest, oldest = unfinished_harvests(text_run)
@@ -144,7 +144,7 @@ def test_names_that_cannot_be_gone_on_with(
     done = harvest_of(text_run, positions=120).folder.name
     with pytest.raises(UsageError, match=rf"{done} .* is finished.*--list --harvest {done}"):
         choose_unfinished(text_run, done)
-    with pytest.raises(UsageError, match=rf"no unfinished harvest h-1\. Unfinished: {two[1]} \(\d+%\)"):
+    with pytest.raises(UsageError, match=rf"no unfinished harvest h-1\. Unfinished: {two[1]} \(\d+ %\)"):
         choose_unfinished(text_run, "h-1")
 
 
