@@ -24,6 +24,18 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def harvested_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with two small harvested runs, for tests that leave them as they are."""
+    from core.demo.synthetic import make_synthetic
+    from core.runs.observer import Silent
+
+    root = tmp_path_factory.mktemp("root")
+    for seed in (0, 1):
+        make_synthetic(root, 480, seed, Silent(), positions=2048, vocabulary=512)
+    return root
+
+
 @pytest.fixture
 def bare_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     """The modes lead to bare screens."""

@@ -10,9 +10,6 @@ from typing import Any
 import pyte
 import pytest
 
-from core.demo.synthetic import make_synthetic
-from core.runs.observer import Silent
-
 COLUMNS, ROWS = 120, 36
 SESSION = """
 import json, sys
@@ -65,18 +62,10 @@ KEYS = {  # separated by blanks
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    for seed in (0, 1):
-        make_synthetic(root, 480, seed, Silent(), positions=2048, vocabulary=512)
-    return root
-
-
 @pytest.mark.parametrize("name", KEYS)
-def test_what_was_sent_shows_what_was_painted(root: Path, tmp_path: Path, name: str) -> None:
+def test_what_was_sent_shows_what_was_painted(harvested_root: Path, tmp_path: Path, name: str) -> None:
     record = tmp_path / "record"
-    arguments = [str(root), str(record), json.dumps(KEYS[name].split())]
+    arguments = [str(harvested_root), str(record), json.dumps(KEYS[name].split())]
     child, terminal = pty.fork()
     if child == 0:
         home = {each: str(tmp_path) for each in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME")}

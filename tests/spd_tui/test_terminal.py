@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from core.demo.synthetic import make_synthetic
-from core.runs.observer import Silent
 from tests.testbed.sshd import ssh_server
 from tests.testbed.tmux import Terminal
 
@@ -22,11 +20,8 @@ COMPONENT = r"(?m)^.\d\.\w+\.\w+ +\d+ "
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("root")
-    for seed in (0, 1):
-        make_synthetic(root, 480, seed, Silent(), positions=2048, vocabulary=512)
-    return root
+def root(harvested_root: Path) -> Path:
+    return harvested_root
 
 
 @contextmanager
